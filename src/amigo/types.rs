@@ -1,0 +1,262 @@
+//! The bodies of the API, as they travel. Unknown fields are ignored and absent ones tolerated on the way in; nothing
+//! here decides anything. Used by the client and by the sandbox.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// A tool, as the list of tools returns it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tool {
+    /// 24 hex digits.
+    pub id: String,
+    /// The organization that owns the tool.
+    #[serde(default)]
+    pub org_id: String,
+    /// Unique among the organization's tools that are not deprecated.
+    pub name: String,
+    /// What the model reads to decide when to call the tool.
+    #[serde(default)]
+    pub description: String,
+    /// Final: nothing undoes it.
+    pub deprecated: bool,
+    /// Names of plain variables.
+    #[serde(default)]
+    pub envvars: Vec<String>,
+    /// Names of encrypted variables.
+    #[serde(default)]
+    pub secret_envvars: Vec<String>,
+    /// Returned as a list, sent as a map ([`Tags`]).
+    #[serde(default)]
+    pub tags: Vec<Tag>,
+}
+
+impl Tool {
+    /// The value of the tag `key`: outer `None` when there is no such tag, inner when the tag has no value.
+    #[must_use]
+    pub fn tag(&self, key: &str) -> Option<Option<&str>> {
+        self.tags.iter().find(|t| t.key == key).map(|t| t.value.as_deref())
+    }
+}
+
+/// A tag, as it is returned.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Tag {
+    /// At most 20 tags, `^[\w\s]+$`, trimmed.
+    pub key: String,
+    /// Same pattern as the key; null when the tag has no value.
+    #[serde(default)]
+    pub value: Option<String>,
+}
+
+/// Tags, as they are sent: key to value or null. A modify replaces the whole map.
+pub type Tags = BTreeMap<String, Option<String>>;
+
+/// Answer of `GET /tool/`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ToolPage {
+    /// At most `limit` tools.
+    pub tools: Vec<Tool>,
+    /// Whether another page follows.
+    pub has_more: bool,
+    /// Offset of the next page; untyped in answers, only set with `has_more`.
+    #[serde(default)]
+    pub continuation_token: Option<serde_json::Value>,
+}
+
+/// Body of `POST /tool/`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateTool {
+    /// `^[a-z0-9_]+$`.
+    pub name: String,
+    /// Non-empty after trimming.
+    pub description: String,
+    /// Required by the service, may be empty.
+    pub tags: Tags,
+}
+
+/// Answer of `POST /tool/`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Created {
+    /// The new tool's id.
+    pub id: String,
+}
+
+/// Body of `POST /tool/{id}`; absent leaves as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModifyTool {
+    /// Non-empty after trimming.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Replaces the whole map.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<Tags>,
+}
+
+/// The number of a published version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct VersionNumber {
+    /// Breaking changes.
+    pub major: u64,
+    /// Additions.
+    pub minor: u64,
+    /// Corrections.
+    pub patch: u64,
+}
+
+impl VersionNumber {
+    /// A number from its three parts.
+    #[must_use]
+    pub const fn new(major: u64, minor: u64, patch: u64) -> Self {
+        Self { major, minor, patch }
+    }
+
+    /// The number that follows this one.
+    #[must_use]
+    pub const fn bumped(self, bump: BumpType) -> Self {
+        match bump {
+            BumpType::Major => Self::new(self.major.saturating_add(1), 0, 0),
+            BumpType::Minor => Self::new(self.major, self.minor.saturating_add(1), 0),
+            BumpType::Patch => Self::new(self.major, self.minor, self.patch.saturating_add(1)),
+        }
+    }
+}
+
+impl fmt::Display for VersionNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+/// A text that is not `X.Y.Z`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a version of the form X.Y.Z")]
+pub struct InvalidVersion(pub String);
+
+impl FromStr for VersionNumber {
+    type Err = InvalidVersion;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidVersion(text.chars().take(64).collect());
+        let mut parts = text.split('.').map(|part| {
+            let canonical = part == "0" || !part.starts_with('0');
+            let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+            (canonical && digits).then(|| part.parse::<u64>().ok()).flatten()
+        });
+        match (parts.next().flatten(), parts.next().flatten(), parts.next().flatten(), parts.next()) {
+            (Some(major), Some(minor), Some(patch), None) => Ok(Self::new(major, minor, patch)),
+            _ => Err(invalid()),
+        }
+    }
+}
+
+/// Which part of the number a publish raises. The first version of a tool uses `major`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum BumpType {
+    /// X.0.0
+    Major,
+    /// x.Y.0
+    Minor,
+    /// x.y.Z
+    Patch,
+}
+
+/// Which branch a version is built from, for revisions of the API that ask for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Branch {
+    /// The tools repository's main branch.
+    #[default]
+    Main,
+    /// The release branch of the organization's team.
+    Team,
+}
+
+/// The user who published a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Creator {
+    /// The user.
+    pub user_id: String,
+    /// The user's organization.
+    #[serde(default)]
+    pub user_org_id: String,
+}
+
+/// A version, as the list of versions returns it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolVersion {
+    /// 24 hex digits.
+    pub id: String,
+    /// The tool's id.
+    #[serde(default)]
+    pub tool_id: String,
+    /// The number.
+    pub version: VersionNumber,
+    /// Plain variables without which the version does not run.
+    #[serde(default)]
+    pub required_envvars: Vec<String>,
+    /// Secret variables without which the version does not run.
+    #[serde(default)]
+    pub required_secret_envvars: Vec<String>,
+    /// The commit that was built.
+    #[serde(default)]
+    pub tool_commit_hash: Option<String>,
+    /// The `project_path` of the publish.
+    #[serde(default)]
+    pub project_directory: Option<String>,
+    /// Who published it.
+    #[serde(default)]
+    pub creator: Option<Creator>,
+    /// When it was made; not in every revision of the API.
+    #[serde(default)]
+    pub created_at: Option<Timestamp>,
+    /// Final: nothing undoes it.
+    pub deprecated: bool,
+}
+
+/// Answer of `GET /tool/{id}/version`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct VersionPage {
+    /// At most `limit` versions.
+    pub tool_versions: Vec<ToolVersion>,
+    /// Whether another page follows.
+    pub has_more: bool,
+    /// Offset of the next page; untyped in answers, only set with `has_more`.
+    #[serde(default)]
+    pub continuation_token: Option<serde_json::Value>,
+}
+
+/// Body of `POST /tool/{id}/version`. Which of `branch` and `repo` is set depends on the revision of the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishVersion {
+    /// Required in revision 2025-07.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<Branch>,
+    /// Required in revision 2025-09.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo: Option<Branch>,
+    /// `^[-\w\d_/]+$`.
+    pub project_path: String,
+    /// Which part of the number rises.
+    pub bump_type: BumpType,
+}
+
+/// Answer of `POST /tool/{id}/version`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Published {
+    /// The number that came out.
+    pub new_version: String,
+}
+
+/// Answer of the sign-in.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct SignedIn {
+    /// A JWT: never printed.
+    pub id_token: String,
+    /// When the token ends.
+    pub expires_at: Timestamp,
+}

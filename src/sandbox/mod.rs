@@ -1,0 +1,1 @@
+//! The Amigo tool API in memory, for the demo and the tests.
