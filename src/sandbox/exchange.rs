@@ -59,6 +59,7 @@ pub(super) fn router(sandbox: Sandbox) -> Router {
         )
         .route("/v1/{organization}/tool/{tool_id}/version/{versions}", delete(call(Operation::DeprecateVersions)))
         .fallback(|| async { Answer::refusal(StatusCode::NOT_FOUND, "Not Found") })
+        .method_not_allowed_fallback(|| async { Answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed") })
         .with_state(sandbox)
 }
 
@@ -130,6 +131,10 @@ fn admit(
     let plan = faults.plan(&target, dice);
     if let Some(entry) = journal.entry(inbound.sequence) {
         entry.faults.clone_from(&plan.faults);
+    }
+    if plan.is_unreachable() {
+        organization.windows.take_back(inbound.operation);
+        return Ok((None, plan));
     }
     Ok((standing, plan))
 }
@@ -233,7 +238,7 @@ impl Record {
             Reply::Whole(answer) => (Some(answer), Ending::Answered),
             Reply::Garbage(answer) | Reply::Truncated(answer) => (Some(answer), Ending::Lost),
             Reply::Lost(answer) => (answer.as_ref(), Ending::Lost),
-            Reply::NotConnected => (None, Ending::Lost),
+            Reply::NotConnected => (None, Ending::NotConnected),
         };
         self.note(answer.map(|answer| answer.status.as_u16()), ending);
     }
@@ -247,6 +252,7 @@ impl Record {
         match ending {
             Ending::Lost => counter.lost += 1,
             Ending::ClientGone => counter.client_gone += 1,
+            Ending::NotConnected => counter.calls = counter.calls.saturating_sub(1),
             Ending::Answered | Ending::UnderWay => {}
         }
         if let Some(entry) = state.journal.entry(self.sequence) {

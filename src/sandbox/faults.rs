@@ -29,6 +29,10 @@ pub enum Effect {
         /// Whether the call has its effect first.
         #[serde(default)]
         after_effect: bool,
+        /// With `after_effect`: how long the call is waited for, as by a proxy; until its answer when absent. A
+        /// publish goes on, or not, as it does when its client goes away.
+        #[serde(default)]
+        seconds: Option<f64>,
     },
     /// The answer takes longer. Goes together with one other fault.
     Delay {
@@ -269,10 +273,19 @@ pub(super) struct Plan {
 impl Plan {
     fn include(&mut self, effect: &Effect) {
         match effect {
-            Effect::Delay { seconds: delay, after_effect: true } => self.after += seconds(*delay),
-            Effect::Delay { seconds: delay, after_effect: false } => self.before += seconds(*delay),
+            Effect::Delay { seconds: delay, after_effect: true } => {
+                self.after = self.after.saturating_add(seconds(*delay));
+            }
+            Effect::Delay { seconds: delay, after_effect: false } => {
+                self.before = self.before.saturating_add(seconds(*delay));
+            }
             other => self.effect = Some(other.clone()),
         }
+    }
+
+    /// Whether the request does not reach the service.
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.effect == Some(Effect::NotConnected)
     }
 
     /// What a list shows to this request.
@@ -291,23 +304,21 @@ impl Plan {
             return reply;
         }
         let holds = match self.effect {
-            Some(Effect::LostAfterEffect { seconds }) => seconds,
+            Some(Effect::LostAfterEffect { seconds } | Effect::Status { seconds, .. }) => seconds,
             _ => None,
         };
         let answer = match holds {
-            None => work.await,
-            Some(holds) => match tokio::time::timeout(seconds(holds), work).await {
-                Ok(answer) => answer,
-                Err(_) => return Reply::Lost(None),
-            },
+            None => Some(work.await),
+            Some(holds) => tokio::time::timeout(seconds(holds), work).await.ok(),
         };
         pause(self.after).await;
-        match self.effect {
-            Some(Effect::Status { status, body, .. }) => Reply::Whole(status_answer(status, body)),
-            Some(Effect::LostAfterEffect { .. }) => Reply::Lost(Some(answer)),
-            Some(Effect::TruncatedBody) => Reply::Truncated(answer),
-            Some(Effect::GarbageBody) => Reply::Garbage(answer),
-            _ => Reply::Whole(answer),
+        match (self.effect, answer) {
+            (Some(Effect::Status { status, body, .. }), _) => Reply::Whole(status_answer(status, body)),
+            (Some(Effect::LostAfterEffect { .. }), answer) => Reply::Lost(answer),
+            (Some(Effect::TruncatedBody), Some(answer)) => Reply::Truncated(answer),
+            (Some(Effect::GarbageBody), Some(answer)) => Reply::Garbage(answer),
+            (_, Some(answer)) => Reply::Whole(answer),
+            (_, None) => Reply::Lost(None),
         }
     }
 }
@@ -323,7 +334,7 @@ fn instead_of_effect(effect: &Effect) -> Option<Reply> {
     let answer = match effect {
         Effect::LostBeforeEffect => return Some(Reply::Lost(None)),
         Effect::NotConnected => return Some(Reply::NotConnected),
-        Effect::Status { status, body, after_effect: false } => status_answer(*status, body.clone()),
+        Effect::Status { status, body, after_effect: false, .. } => status_answer(*status, body.clone()),
         Effect::Unavailable => Answer::unavailable(),
         Effect::TooManyRequests { retry_after } => {
             let answer = Answer::refusal(StatusCode::TOO_MANY_REQUESTS, "Rate limit exceeded");

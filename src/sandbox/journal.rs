@@ -18,6 +18,8 @@ pub enum Ending {
     Answered,
     /// A fault kept the answer from the client, whole or in part.
     Lost,
+    /// A fault kept the request from arriving. It is not counted as a call.
+    NotConnected,
     /// The client went away before there was an answer.
     ClientGone,
 }
@@ -55,7 +57,7 @@ pub struct Exchange {
 /// What was counted of one operation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counter {
-    /// Requests.
+    /// Requests that arrived.
     pub calls: u64,
     /// Answers by status, whether or not they arrived.
     pub answers: BTreeMap<u16, u64>,

@@ -47,6 +47,11 @@ impl Windows {
         })
     }
 
+    /// Takes back the last call that was counted: it did not arrive.
+    pub(super) fn take_back(&mut self, operation: Operation) {
+        self.calls.entry(operation).or_default().pop_back();
+    }
+
     /// Counts `calls` calls of some other client.
     pub(super) fn use_up(&mut self, operation: Operation, calls: usize, now: Instant) {
         self.recent(operation, now).extend(std::iter::repeat_n(now, calls));

@@ -42,7 +42,7 @@ use crate::clock::Clock;
 use state::{Moment, State};
 
 /// An organization with one key and one user: what a client needs to sign in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Account {
     /// The organization.
     pub organization: String,
@@ -52,6 +52,12 @@ pub struct Account {
     pub api_key: String,
     /// Sent as `x-user-id`.
     pub user_id: String,
+}
+
+impl fmt::Debug for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Account").field("organization", &self.organization).finish_non_exhaustive()
+    }
 }
 
 impl Default for Account {
@@ -97,6 +103,12 @@ impl Sandbox {
     pub fn for_tests(settings: Settings) -> Self {
         let epoch = Timestamp::from_second(1_754_006_400).unwrap_or(Timestamp::UNIX_EPOCH);
         Self::with_account(settings, Clock::starting_at(epoch), &Account::default())
+    }
+
+    /// The clock that the service goes by; a client of a test goes by the same.
+    #[must_use]
+    pub fn clock(&self) -> Clock {
+        self.shared.clock
     }
 
     /// The service as a transport, without sockets.

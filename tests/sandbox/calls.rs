@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use amigo_operator::sandbox::{Operation, Settings, User};
-use http::Method;
+use amigo_operator::amigo::transport::Transport;
+use amigo_operator::sandbox::{Account, Operation, Settings, User};
+use bytes::Bytes;
+use http::{Method, Request};
 use serde_json::{Value, json};
 
 use crate::client::{BOUNDS, Client, unlimited};
@@ -92,6 +94,21 @@ async fn finds_an_organization_only_with_its_cluster() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn takes_a_token_of_another_organization_when_told_which() {
+    let client = Client::start(unlimited()).await;
+    client.sandbox.put_account(&Account { organization: "other".to_owned(), ..Account::default() });
+    let bearer = format!("Bearer {}", client.sign_in("demo-key").await.body["id_token"].as_str().unwrap());
+    let list = async |headers: &[(&str, &str)]| {
+        let transport = client.sandbox.in_process();
+        let request = headers.iter().fold(Request::get("/v1/other/tool/"), |r, (name, value)| r.header(*name, *value));
+        transport.send(request.body(Bytes::new()).unwrap(), BOUNDS).await.unwrap().status().as_u16()
+    };
+    assert_eq!(list(&[("authorization", &bearer)]).await, 401);
+    assert_eq!(list(&[("authorization", &bearer), ("x-org-id", "acme")]).await, 200);
+    assert_eq!(list(&[("x-org-id", "acme")]).await, 401);
+}
+
+#[tokio::test(start_paused = true)]
 async fn answers_404_and_422_by_path() {
     let client = Client::start(unlimited()).await;
     for (method, path, body) in [
@@ -108,6 +125,7 @@ async fn answers_404_and_422_by_path() {
         }
     }
     assert_eq!(client.get("/elsewhere").await.status, 404);
+    assert_eq!(client.delete("/tool/").await.status, 405);
 }
 
 #[tokio::test(start_paused = true)]

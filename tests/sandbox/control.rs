@@ -61,6 +61,8 @@ async fn sets_faults_settings_and_access() {
     assert_eq!(client.get("/tool/").await.status, 500);
     assert_eq!(ask(Method::DELETE, "/faults/1", Value::Null).await.0, 404, "it is used up");
     assert_eq!(ask(Method::DELETE, "/faults", Value::Null).await.0, 204);
+    let nothing = json!({"operations": "list", "effect": {"kind": "empty-list"}});
+    assert_eq!(ask(Method::POST, "/faults", nothing).await.0, 400);
 
     let (status, settings) = ask(Method::PUT, "/settings", json!({"publish_seconds": 9, "revision": "2026"})).await;
     assert_eq!((status, &settings["publish_seconds"], &settings["revision"]), (200, &json!(9.0), &json!("2026")));

@@ -48,6 +48,13 @@ async fn a_connection_breaks_while_a_publish_goes_on() {
     assert!(client.sandbox.tool("acme", &tool).unwrap().versions.is_empty());
     tokio::time::sleep(Duration::from_secs(61)).await;
     assert_eq!(client.sandbox.tool("acme", &tool).unwrap().active_versions(), ["1.0.0"]);
+
+    let timed_out = Effect::Status { status: 504, body: None, after_effect: true, seconds: Some(30.0) };
+    client.sandbox.add_fault(Fault::once("publish-version", timed_out));
+    assert_eq!(client.publish(&tool, "minor").await.status, 504);
+    assert_eq!(client.sandbox.tool("acme", &tool).unwrap().under_way, Some("publish"));
+    tokio::time::sleep(Duration::from_secs(91)).await;
+    assert_eq!(client.sandbox.tool("acme", &tool).unwrap().active_versions(), ["1.0.0", "1.1.0"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,7 +68,8 @@ async fn bodies_break() {
 
 #[tokio::test(start_paused = true)]
 async fn statuses_come_before_and_after_the_effect() {
-    let status = |after_effect| Effect::Status { status: 504, body: Some(json!({"m": 1})), after_effect };
+    let status =
+        |after_effect| Effect::Status { status: 504, body: Some(json!({"m": 1})), after_effect, seconds: None };
     for after_effect in [false, true] {
         let (got, made) = create(status(after_effect)).await;
         let got = got.unwrap();
@@ -136,6 +144,16 @@ async fn faults_hit_only_what_they_name() {
     assert_eq!(client.post(&format!("/tool/{two}"), json!({})).await.status, 204);
     let counter = &client.sandbox.counters()[&Operation::ModifyTool];
     assert_eq!((counter.calls, counter.answers[&204], counter.answers[&503]), (6, 4, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_arrive_is_not_counted() {
+    let client = Client::start(Settings::default()).await;
+    client.sandbox.add_fault(Fault::once("list-tools", Effect::NotConnected));
+    assert!(client.attempt(Method::GET, "/tool/", None).await.is_err());
+    assert_eq!(client.sandbox.requests(1)[0].ending, Ending::NotConnected);
+    assert_eq!(client.get("/tool/").await.header("x-ratelimit-remaining"), "49");
+    assert_eq!(client.sandbox.calls(Operation::ListTools), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use amigo_operator::sandbox::serve::Server;
+use amigo_operator::sandbox::serve::{Server, tls_from_files};
 use amigo_operator::sandbox::{Effect, Fault, Sandbox, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -77,6 +77,32 @@ async fn a_publish_outlives_its_connection() {
         }
     }
     assert_eq!(sandbox.tool("acme", &tool).unwrap().active_versions(), ["1.0.0"]);
+    server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn speaks_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let sandbox = Sandbox::for_tests(Settings::default());
+    let tls = tls_from_files(&cert, &key).await.unwrap();
+    let server = Server::start(sandbox.router(), "127.0.0.1:0".parse().unwrap(), Some(tls)).unwrap();
+    assert!(server.url().starts_with("https://127.0.0.1:"));
+
+    let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([root]).no_proxy().build().unwrap();
+    let url = format!("https://localhost:{}/v1/acme/user/signin_with_api_key", server.address().port());
+    let sign_in = || {
+        let request = client.post(&url).header("x-api-key", "demo-key").header("x-api-key-id", "demo-key-id");
+        request.header("x-user-id", "demo-user").send()
+    };
+    assert_eq!(sign_in().await.unwrap().status(), 200);
+    sandbox.add_fault(Fault::once("sign-in", Effect::LostAfterEffect { seconds: None }));
+    assert!(sign_in().await.is_err(), "over HTTP/2 the stream is reset");
     server.stop().await.unwrap();
 }
 

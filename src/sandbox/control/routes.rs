@@ -99,8 +99,11 @@ async fn faults(Extracted(sandbox): Handle) -> Json<Value> {
     Json(view::faults(&sandbox.state()))
 }
 
-async fn add_fault(Extracted(sandbox): Handle, Json(fault): Json<Fault>) -> (StatusCode, Json<Value>) {
-    (StatusCode::CREATED, Json(json!({ "id": sandbox.add_fault(fault) })))
+async fn add_fault(Extracted(sandbox): Handle, Json(fault): Json<Fault>) -> Done<Response> {
+    if !Operation::ALL.into_iter().any(|operation| operation.matches(&fault.operations)) {
+        return Err(ControlError::Invalid(format!("{:?} names no operation", fault.operations)));
+    }
+    Ok((StatusCode::CREATED, Json(json!({ "id": sandbox.add_fault(fault) }))).into_response())
 }
 
 async fn clear_faults(Extracted(sandbox): Handle) -> StatusCode {
