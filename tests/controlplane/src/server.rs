@@ -1,0 +1,144 @@
+//! One server process that cannot outlive the process which started it.
+//!
+//! Each server runs in a process group of its own, under a shell that holds the reading end of a pipe. The writing end
+//! is in this process alone. However this process ends, SIGKILL included, the kernel closes the pipe, and the shell's
+//! watchdog kills the whole group. That works on every Unix with a POSIX shell, and without unsafe code; a death
+//! signal set by `prctl` would need both Linux and unsafe code, and is bound to a thread instead of the process.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use crate::error::{Error, file_error};
+
+/// The watchdog begins before the server, so that there is no moment without one. Standard input is the pipe. `kill 0`
+/// is the process group: server, watchdog and shell. On SIGTERM, which goes to the whole group, shell and watchdog
+/// stay: the shell to report how the server ended, the watchdog in case the server does not.
+const SUPERVISOR: &str = r#"
+exec 3<&0
+trap : TERM
+( trap '' TERM; read -r _ <&3; kill -KILL 0 ) &
+watchdog=$!
+"$@" </dev/null 3<&- &
+server=$!
+while :; do
+  wait "$server"
+  status=$?
+  kill -0 "$server" 2>/dev/null || break
+done
+kill -KILL "$watchdog"
+exit "$status"
+"#;
+
+/// How long a server may take to end by itself before it is killed.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Lines of the log that an error shows.
+const LOG_LINES: usize = 20;
+
+/// A running server. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Server {
+    name: &'static str,
+    log: PathBuf,
+    /// The shell, which leads the group. It holds the pipe's writing end as `stdin`.
+    supervisor: Child,
+}
+
+impl Server {
+    /// Starts a program. Its output is appended to the log file, its environment is empty but for PATH and HOME:
+    /// settings such as `ETCD_DATA_DIR` in the user's environment must not reach it.
+    pub fn start(name: &'static str, program: &Path, flags: &[String], log: PathBuf) -> Result<Self, Error> {
+        let output = OpenOptions::new().create(true).append(true).open(&log).map_err(file_error("open", &log))?;
+        let errors = output.try_clone().map_err(file_error("open", &log))?;
+        let home = log.parent().unwrap_or(Path::new("/")).to_owned();
+        let supervisor = Command::new("sh")
+            .args(["-c", SUPERVISOR, name])
+            .arg(program)
+            .args(flags)
+            .env_clear()
+            .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+            .env("HOME", home)
+            .stdin(Stdio::piped())
+            .stdout(output)
+            .stderr(errors)
+            .process_group(0)
+            .spawn()
+            .map_err(|source| Error::Run { program: program.to_owned(), source })?;
+        Ok(Self { name, log, supervisor })
+    }
+
+    /// Waits until the condition is true; an error says how the server ended or what its log ends with.
+    pub fn wait_until(
+        &mut self,
+        what: &'static str,
+        limit: Duration,
+        mut condition: impl FnMut() -> bool,
+    ) -> Result<(), Error> {
+        let started = Instant::now();
+        loop {
+            if condition() {
+                return Ok(());
+            }
+            let (server, log) = (self.name, self.log.clone());
+            if let Ok(Some(status)) = self.supervisor.try_wait() {
+                return Err(Error::ServerEnded { server, status: status.to_string(), log, tail: self.log_tail() });
+            }
+            if started.elapsed() > limit {
+                return Err(Error::NotReady { server, what, waited: limit, log, tail: self.log_tail() });
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    /// The process group of the server and its watchdog.
+    pub fn process_group(&self) -> u32 {
+        self.supervisor.id()
+    }
+
+    /// Asks the server to end, and kills it if it does not.
+    pub fn stop(mut self) {
+        self.signal(Signal::SIGTERM);
+        let started = Instant::now();
+        while started.elapsed() < STOP_GRACE {
+            match self.supervisor.try_wait() {
+                Ok(None) => thread::sleep(POLL / 5),
+                Ok(Some(_)) | Err(_) => return,
+            }
+        }
+        // Dropping it now kills it.
+    }
+
+    fn signal(&self, signal: Signal) {
+        // The group is there as long as its leader has not been waited for; afterwards there is nobody to tell.
+        if let Ok(group) = i32::try_from(self.supervisor.id()) {
+            let _ = killpg(Pid::from_raw(group), signal);
+        }
+    }
+
+    fn log_tail(&self) -> String {
+        let content = fs::read(&self.log).unwrap_or_default();
+        let content = String::from_utf8_lossy(&content);
+        let lines: Vec<_> = content.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.supervisor.try_wait(), Ok(None)) {
+            self.signal(Signal::SIGKILL);
+            // The answer does not matter, only that no zombie stays.
+            let _ = self.supervisor.wait();
+        }
+    }
+}
