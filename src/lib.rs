@@ -7,5 +7,8 @@
 
 pub mod amigo;
 pub mod clock;
+pub mod controllers;
+pub mod kubernetes;
+pub mod operator;
 pub mod resources;
 pub mod sandbox;

@@ -1,4 +1,117 @@
 //! The Amigo tool API: wire types, transport, sessions, budgets and typed errors. Knows nothing of Kubernetes.
+//!
+//! [`Amigo`] is one per process; an [`Account`] is one organization at one endpoint, with its budgets; a [`Client`] calls it
+//! with one set of credentials.
 
+mod account;
+mod budget;
+mod client;
+mod endpoint;
+mod error;
+mod headers;
+mod http;
+mod operation;
+mod query;
+mod reads;
+mod revision;
+mod session;
+mod specifier;
 pub mod transport;
 pub mod types;
+mod variables;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use account::{Account, Claim, Permit, Wake};
+pub use client::{Client, ClientOptions, SignedInUser};
+pub use endpoint::{AllowedEndpoints, Endpoint, InvalidEndpoint};
+pub use error::{Effect, Error};
+pub use http::{HttpTransport, InvalidTransport};
+pub use operation::{Class, Operation};
+pub use query::{ListTools, ListVersions};
+pub use revision::{PublishRequest, Revision};
+pub use session::{Credentials, InvalidCredentials};
+pub use specifier::{InvalidSpecifier, Specifier};
+pub use variables::{DeleteVariable, InsertVariable, UpdateVariable, VariablesDelta};
+
+use self::reads::Reads;
+use self::session::Session;
+use self::transport::Transport;
+use crate::clock::Clock;
+
+/// Asked just before every call that changes something; `false` stops it.
+pub type WriteGuard = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// Sees every call, for metrics.
+pub trait Observer: Send + Sync {
+    /// A call was answered, or not; `outcome` is from a closed set.
+    fn call(&self, organization: &str, operation: Operation, outcome: &str, elapsed: Duration);
+    /// The service refused a call as too many, which should not happen.
+    fn rate_limited(&self, organization: &str, operation: Operation);
+}
+
+/// Sees nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    fn call(&self, _: &str, _: Operation, _: &str, _: Duration) {}
+    fn rate_limited(&self, _: &str, _: Operation) {}
+}
+
+/// What all clients share.
+struct Shared {
+    transport: Arc<dyn Transport>,
+    clock: Clock,
+    guard: WriteGuard,
+    observer: Arc<dyn Observer>,
+}
+
+/// The remote API of one process.
+pub struct Amigo {
+    shared: Arc<Shared>,
+    accounts: Mutex<BTreeMap<(Endpoint, String), Arc<Account>>>,
+    sessions: Mutex<BTreeMap<SessionKey, (Arc<Session>, Arc<Reads>)>>,
+}
+
+/// Endpoint, organization and the fingerprint of the credentials: who means the same shares one token.
+type SessionKey = (Endpoint, String, String);
+
+impl Amigo {
+    /// The API over `transport`; `guard` is asked before every write.
+    #[must_use]
+    pub fn new(transport: Arc<dyn Transport>, clock: Clock, guard: WriteGuard, observer: Arc<dyn Observer>) -> Self {
+        let shared = Arc::new(Shared { transport, clock, guard, observer });
+        Self { shared, accounts: Mutex::default(), sessions: Mutex::default() }
+    }
+
+    /// The budgets of an organization at an endpoint, one for all who mean the same.
+    #[must_use]
+    pub fn account(&self, endpoint: &Endpoint, organization: &str) -> Arc<Account> {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (endpoint.clone(), organization.to_owned());
+        Arc::clone(accounts.entry(key).or_insert_with(|| Account::start(endpoint.clone(), organization.to_owned())))
+    }
+
+    /// A client. Who comes with the same credentials shares one token and its reads.
+    #[must_use]
+    pub fn client(&self, account: &Arc<Account>, credentials: Credentials, options: ClientOptions) -> Client {
+        account.set_budget_percent(options.budget_percent);
+        if let Some(detected) = options.detected.filter(|_| account.detected_revision().is_none()) {
+            account.set_detected_revision(detected);
+        }
+        let key = (account.endpoint().clone(), account.organization().to_owned(), credentials.fingerprint());
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let (session, reads) =
+            sessions.entry(key).or_insert_with(|| (Arc::new(Session::new(credentials)), Arc::default()));
+        Client {
+            shared: Arc::clone(&self.shared),
+            account: Arc::clone(account),
+            session: Arc::clone(session),
+            reads: Arc::clone(reads),
+            options,
+        }
+    }
+}

@@ -45,6 +45,12 @@ pub fn crd_yaml(kind: &str) -> Result<String, CrdError> {
     Ok(format!("{HEADER}{yaml}"))
 }
 
+/// The definitions of all kinds in one YAML stream, for `kubectl apply -f -`.
+pub fn crds_yaml() -> Result<String, CrdError> {
+    let kinds = crds().into_iter().map(|crd| crd_yaml(&crd.spec.names.kind));
+    Ok(kinds.collect::<Result<Vec<_>, _>>()?.join("---\n"))
+}
+
 /// The name of the file in `crds/` that holds a definition.
 #[must_use]
 pub fn file_name(crd: &CustomResourceDefinition) -> String {

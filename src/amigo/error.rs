@@ -1,0 +1,279 @@
+//! What can go wrong with a call, and the one question that decides what to do about it: may it have had an effect?
+
+use std::time::Duration;
+
+use super::operation::Operation;
+use super::transport::TransportError;
+
+/// Longest text of the service that is kept, in characters.
+const TEXT_LIMIT: usize = 300;
+
+/// Why a call did not do what it should. Keeps the status, the field and the service's own words, cleaned and cut; nothing
+/// of the variables call, whose errors may echo values.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// This process does not lead any more. Nothing was sent.
+    #[error("this process is not the leader and writes nothing")]
+    NotLeader,
+    /// 401 on the sign-in, or on a call with a token that was fresh. The same credentials are not tried again for a while.
+    #[error("the service refused the credentials")]
+    CredentialsRefused {},
+    /// 403: the key's role lacks a permission.
+    #[error("the credentials lack the permission for {}{}", operation.as_str(), shown(text.as_ref()))]
+    PermissionDenied {
+        /// The call.
+        operation: Operation,
+        /// The service's words, which name the permission.
+        text: Option<String>,
+    },
+    /// 429: an alarm, as the budget should prevent it. Nothing happened.
+    #[error("the service refused {} as too many calls", operation.as_str())]
+    RateLimited {
+        /// The call.
+        operation: Operation,
+        /// How long the service asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// Any other refusal.
+    #[error("the service answered {} with {status}{}{}", operation.as_str(), of_field(field.as_ref()), shown(text.as_ref()))]
+    Status {
+        /// The call.
+        operation: Operation,
+        /// The HTTP status.
+        status: u16,
+        /// The field that the service complains about.
+        field: Option<String>,
+        /// The service's words.
+        text: Option<String>,
+    },
+    /// 503: planned maintenance, which passes.
+    #[error("the service is in maintenance")]
+    Maintenance {
+        /// The call.
+        operation: Operation,
+    },
+    /// No connection: nothing was sent.
+    #[error("the service cannot be reached: {0}")]
+    NotSent(String),
+    /// The request may have arrived, and there is no answer.
+    #[error("no answer to {}: {text}", operation.as_str())]
+    Unknown {
+        /// The call.
+        operation: Operation,
+        /// Time-out, reset, or an answer that broke off.
+        text: String,
+    },
+    /// A success that cannot be read.
+    #[error("the answer to {} cannot be read: {text}", operation.as_str())]
+    Unreadable {
+        /// The call.
+        operation: Operation,
+        /// Where it stops making sense.
+        text: String,
+    },
+    /// The service accepts no revision of the publish call that this operator knows, or not the one that was set.
+    #[error("the service does not speak the revision of the API that is set, or any that is known")]
+    RevisionMismatch {},
+}
+
+/// Whether a call may have had an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Certainly not: it was not sent, or was refused before any work.
+    None,
+    /// Perhaps: only evidence tells.
+    Unknown,
+}
+
+impl Error {
+    /// The error for an answer that is no success.
+    #[must_use]
+    pub fn from_status(
+        operation: Operation,
+        status: u16,
+        retry_after: Option<Duration>,
+        body: &[u8],
+        mask: &[&str],
+    ) -> Self {
+        // An error of the variables call may echo what was sent: nothing of it is kept.
+        let keeps_text = operation != Operation::ModifyVariables && operation != Operation::SignIn;
+        let detail = if keeps_text { Detail::read(body, mask) } else { Detail::default() };
+        match status {
+            403 => Self::PermissionDenied { operation, text: detail.text },
+            429 => Self::RateLimited { operation, retry_after },
+            503 => Self::Maintenance { operation },
+            _ => Self::Status { operation, status, field: detail.field, text: detail.text },
+        }
+    }
+
+    /// The error for no answer.
+    #[must_use]
+    pub fn from_transport(operation: Operation, error: TransportError) -> Self {
+        match error {
+            TransportError::NotSent(text) => Self::NotSent(text),
+            TransportError::Unknown(text) => Self::Unknown { operation, text },
+        }
+    }
+
+    /// Whether the call may have had an effect.
+    #[must_use]
+    pub const fn effect(&self) -> Effect {
+        match self {
+            Self::NotLeader
+            | Self::CredentialsRefused {}
+            | Self::PermissionDenied { .. }
+            | Self::RateLimited { .. }
+            | Self::NotSent(_)
+            | Self::RevisionMismatch {} => Effect::None,
+            // 408 comes from something between that gave up waiting for the service.
+            Self::Status { status: 408, .. } => Effect::Unknown,
+            Self::Status { status: 400..=499, .. } => Effect::None,
+            Self::Status { .. } | Self::Maintenance { .. } | Self::Unknown { .. } | Self::Unreadable { .. } => {
+                Effect::Unknown
+            }
+        }
+    }
+
+    /// The HTTP status, if there was one.
+    #[must_use]
+    pub const fn status(&self) -> Option<u16> {
+        match self {
+            Self::PermissionDenied { .. } => Some(403),
+            Self::RateLimited { .. } => Some(429),
+            Self::Status { status, .. } => Some(*status),
+            Self::Maintenance { .. } => Some(503),
+            Self::CredentialsRefused {} => Some(401),
+            Self::NotLeader
+            | Self::NotSent(_)
+            | Self::Unknown { .. }
+            | Self::Unreadable { .. }
+            | Self::RevisionMismatch {} => None,
+        }
+    }
+
+    /// The outcome in metrics, from a closed set.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::NotLeader => "not_leader",
+            Self::CredentialsRefused {} => "401",
+            Self::PermissionDenied { .. } => "403",
+            Self::RateLimited { .. } => "429",
+            Self::Maintenance { .. } => "503",
+            Self::Status { status: 400, .. } => "400",
+            Self::Status { status: 404, .. } => "404",
+            Self::Status { status: 409, .. } => "409",
+            Self::Status { status: 422, .. } => "422",
+            Self::Status { status: 300..=399, .. } => "3xx",
+            Self::Status { status: 400..=499, .. } => "4xx",
+            Self::Status { .. } => "5xx",
+            Self::NotSent(_) => "not_sent",
+            Self::Unknown { .. } => "no_answer",
+            Self::Unreadable { .. } => "unreadable",
+            Self::RevisionMismatch {} => "revision_mismatch",
+        }
+    }
+}
+
+fn shown(text: Option<&String>) -> String {
+    text.map(|text| format!(": {text}")).unwrap_or_default()
+}
+
+fn of_field(field: Option<&String>) -> String {
+    field.map(|field| format!(" for field {field}")).unwrap_or_default()
+}
+
+/// What an error body says. Error bodies have no schema: this is for people only.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Detail {
+    field: Option<String>,
+    text: Option<String>,
+}
+
+impl Detail {
+    fn read(body: &[u8], mask: &[&str]) -> Self {
+        let Ok(json) = serde_json::from_slice::<serde_json::Value>(body) else {
+            return Self { field: None, text: clean(&String::from_utf8_lossy(body), mask) };
+        };
+        let detail = json.get("detail").or_else(|| json.get("message")).or_else(|| json.get("error")).unwrap_or(&json);
+        match detail {
+            serde_json::Value::String(text) => Self { field: None, text: clean(text, mask) },
+            serde_json::Value::Array(entries) => Self::of_validation(entries, mask),
+            other => Self { field: None, text: clean(&other.to_string(), mask) },
+        }
+    }
+
+    /// A list of complaints, each with `loc` and `msg`; what was submitted (`input`) is left out.
+    fn of_validation(entries: &[serde_json::Value], mask: &[&str]) -> Self {
+        let field = entries.first().and_then(|entry| entry.get("loc")).and_then(|loc| loc.as_array()).map(|loc| {
+            let parts = loc.iter().filter_map(|part| part.as_str().filter(|p| *p != "body"));
+            parts.collect::<Vec<_>>().join(".")
+        });
+        let texts = entries.iter().filter_map(|entry| entry.get("msg").and_then(serde_json::Value::as_str));
+        let text = texts.take(3).collect::<Vec<_>>().join("; ");
+        Self { field: field.and_then(|field| clean(&field, mask)), text: clean(&text, mask) }
+    }
+}
+
+/// Foreign text as it may stand in a condition: without control characters and known secrets, in one line, cut.
+fn clean(text: &str, mask: &[&str]) -> Option<String> {
+    let mut text = text.to_owned();
+    for secret in mask.iter().filter(|secret| secret.len() >= 4) {
+        text = text.replace(secret, "***");
+    }
+    let words =
+        text.split(|c: char| c.is_whitespace() || c.is_control() || is_invisible(c)).filter(|word| !word.is_empty());
+    let joined = words.collect::<Vec<_>>().join(" ");
+    let cut: String = joined.chars().take(TEXT_LIMIT).collect();
+    (!cut.is_empty()).then_some(cut)
+}
+
+/// Characters that change how the text around them is shown.
+const fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_is_classified() {
+        for status in 300..600u16 {
+            let error = Error::from_status(Operation::PublishVersion, status, None, b"", &[]);
+            let certain = (400..500).contains(&status) && status != 408;
+            assert_eq!(error.effect() == Effect::None, certain, "{status}");
+            assert_eq!(error.status(), Some(status), "{status}");
+        }
+    }
+
+    #[test]
+    fn only_what_never_left_is_certain_to_have_had_no_effect() {
+        let operation = Operation::CreateTool;
+        let not_sent = Error::from_transport(operation, TransportError::NotSent("refused".into()));
+        let unknown = Error::from_transport(operation, TransportError::Unknown("reset".into()));
+        assert_eq!((not_sent.effect(), unknown.effect()), (Effect::None, Effect::Unknown));
+        assert_eq!(Error::Unreadable { operation, text: String::new() }.effect(), Effect::Unknown);
+    }
+
+    #[test]
+    fn the_service_s_words_are_kept_clean_and_short() {
+        let body = br#"{"detail": [{"loc": ["body", "description"], "msg": "too\nshort \u0007", "input": "secret"}]}"#;
+        let error = Error::from_status(Operation::CreateTool, 422, None, body, &[]);
+        let text = error.to_string();
+        assert!(text.ends_with("with 422 for field description: too short"), "{text}");
+        assert!(!text.contains("secret"));
+        let long = "x".repeat(5000);
+        assert!(Error::from_status(Operation::CreateTool, 400, None, long.as_bytes(), &[]).to_string().len() < 400);
+        let masked = Error::from_status(Operation::CreateTool, 400, None, b"bad key sk-12345", &["sk-12345"]);
+        assert!(masked.to_string().ends_with("bad key ***"));
+    }
+
+    #[test]
+    fn nothing_of_the_variables_call_is_kept() {
+        for status in [400, 403, 409, 422, 500] {
+            let error = Error::from_status(Operation::ModifyVariables, status, None, br#"{"detail": "canary"}"#, &[]);
+            assert!(!format!("{error} {error:?}").contains("canary"), "{status}");
+        }
+    }
+}

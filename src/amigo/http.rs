@@ -1,0 +1,136 @@
+//! The transport of production: HTTPS without retries and without redirects.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::Method;
+
+use super::transport::{Bounds, Exchange, Transport, TransportError};
+
+/// Longest time until a connection stands.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Sends requests over the network.
+#[derive(Debug, Clone)]
+pub struct HttpTransport {
+    reads: reqwest::Client,
+    writes: reqwest::Client,
+}
+
+/// Why no transport can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidTransport {
+    /// The file of certificate authorities cannot be read.
+    #[error("{file}: {source}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It has no certificates.
+    #[error("{file} holds no PEM certificate")]
+    NoCertificate {
+        /// The file.
+        file: String,
+    },
+    /// The client cannot be made.
+    #[error("the HTTP client cannot be made: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+impl HttpTransport {
+    /// A transport that trusts the system's certificate authorities, and those in `ca_file`.
+    pub fn new(ca_file: Option<&Path>) -> Result<Self, InvalidTransport> {
+        // Made before any client, which panics without one; that another was first is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let authorities = ca_file.map(authorities).transpose()?.unwrap_or_default();
+        let builder = || {
+            reqwest::Client::builder()
+                .user_agent(concat!("amigo-operator/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .connect_timeout(CONNECT_TIMEOUT)
+                .tcp_keepalive(Duration::from_secs(30))
+                .tls_certs_merge(authorities.clone())
+        };
+        // A connection of the pool may have died unseen; what was written to it is then sent again on a new one by the HTTP
+        // stack. Writes have a fresh connection each, so that nothing below this line ever sends them twice.
+        Ok(Self { reads: builder().build()?, writes: builder().pool_max_idle_per_host(0).build()? })
+    }
+
+    async fn exchange(
+        &self,
+        request: http::Request<Bytes>,
+        bounds: Bounds,
+    ) -> Result<http::Response<Bytes>, TransportError> {
+        let client = if request.method() == Method::GET { &self.reads } else { &self.writes };
+        let (parts, body) = request.into_parts();
+        let sent = client
+            .request(parts.method, parts.uri.to_string())
+            .headers(parts.headers)
+            .timeout(bounds.timeout)
+            .body(body)
+            .send()
+            .await;
+        let mut answer =
+            sent.map_err(
+                |error| if error.is_connect() || error.is_builder() { not_sent(&error) } else { unknown(&error) },
+            )?;
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| unknown(&error))? {
+            if whole.len() + chunk.len() > bounds.max_body {
+                return Err(TransportError::Unknown(format!("the answer is larger than {} bytes", bounds.max_body)));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        let mut response = http::Response::new(whole.freeze());
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(response)
+    }
+}
+
+impl Transport for HttpTransport {
+    fn send(&self, request: http::Request<Bytes>, bounds: Bounds) -> Exchange<'_> {
+        Box::pin(self.exchange(request, bounds))
+    }
+}
+
+fn authorities(file: &Path) -> Result<Vec<reqwest::Certificate>, InvalidTransport> {
+    let name = file.display().to_string();
+    let pem = std::fs::read(file).map_err(|source| InvalidTransport::Unreadable { file: name.clone(), source })?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem)?;
+    if certificates.is_empty() {
+        return Err(InvalidTransport::NoCertificate { file: name });
+    }
+    Ok(certificates)
+}
+
+fn not_sent(error: &reqwest::Error) -> TransportError {
+    TransportError::NotSent(cause(error))
+}
+
+fn unknown(error: &reqwest::Error) -> TransportError {
+    TransportError::Unknown(cause(error))
+}
+
+/// What went wrong, in words that do not change from one attempt to the next: addresses, ports and URLs are left out.
+fn cause(error: &reqwest::Error) -> String {
+    let mut chain = Vec::new();
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = source {
+        chain.push(error.to_string());
+        source = error.source();
+    }
+    let innermost = chain.last().cloned().unwrap_or_default();
+    let kind = match error {
+        error if error.is_timeout() => return "timed out".to_owned(),
+        error if error.is_connect() => "connecting failed",
+        error if error.is_body() || error.is_decode() => "the answer broke off",
+        _ => "the connection failed",
+    };
+    let text: String = innermost.chars().filter(|c| !c.is_control()).take(160).collect();
+    format!("{kind}: {text}")
+}

@@ -1,0 +1,255 @@
+//! From an object to the Organization that it may use, and to a client that is signed in there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt;
+
+use super::Context;
+use super::outcome::{Interrupt, Outcome, WAITING_LOOK};
+use crate::amigo::{Client, Endpoint};
+use crate::kubernetes::watch::{Key, key};
+use crate::resources::organization::{AllowedNamespaces, NamespacesFrom};
+use crate::resources::{Organization, Reason, Resource, Tool};
+
+/// A connection that the Organization's controller has established.
+#[derive(Clone)]
+pub struct Established {
+    /// Signed in, with the Organization's settings.
+    pub client: Client,
+    /// The remote organization.
+    pub organization: String,
+    /// Its endpoint.
+    pub endpoint: String,
+    /// The user that is signed in.
+    pub user_id: String,
+}
+
+/// The connections of this process, by Organization. They outlive the Secret, so that clean-up can still be done while a
+/// token lives.
+#[derive(Default)]
+pub struct Connections(Mutex<BTreeMap<Key, Established>>);
+
+impl Connections {
+    /// Notes a connection.
+    pub fn set(&self, organization: Key, established: Established) {
+        if let Ok(mut all) = self.0.lock() {
+            all.insert(organization, established);
+        }
+    }
+
+    /// The connection of an Organization.
+    #[must_use]
+    pub fn get(&self, organization: &Key) -> Option<Established> {
+        self.0.lock().ok()?.get(organization).cloned()
+    }
+
+    /// The Organization is gone.
+    pub fn remove(&self, organization: &Key) {
+        if let Ok(mut all) = self.0.lock() {
+            all.remove(organization);
+        }
+    }
+}
+
+/// A client and the Organization that it belongs to.
+#[derive(Clone)]
+pub struct Connection {
+    /// The Organization.
+    pub object: Arc<Organization>,
+    /// The client, signed in.
+    pub established: Established,
+}
+
+impl Connection {
+    /// The client.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.established.client
+    }
+}
+
+/// The key of the Organization that a Tool uses: its reference, or the default organization.
+#[must_use]
+pub fn organization_key(tool: &Tool, default: Option<&Key>) -> Option<Key> {
+    let namespace = tool.namespace().unwrap_or_default();
+    match &tool.spec.organization_ref {
+        Some(reference) => Some((reference.namespace.clone().unwrap_or(namespace), reference.name.clone())),
+        None => default.cloned(),
+    }
+}
+
+/// The Organization as the decision sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Ready,
+    /// Was Ready, and a change of its spec is not judged yet; or this process has not signed in yet.
+    Unsettled,
+    Suspended,
+    NotReady,
+}
+
+fn standing(organization: &Organization, established: bool) -> Standing {
+    let ready = organization.condition("Ready");
+    let was_ready = ready.is_some_and(|c| c.status == "True");
+    match (was_ready, organization.spec.suspend) {
+        (false, _) => Standing::NotReady,
+        (true, true) => Standing::Suspended,
+        (true, false) if !organization.is_ready() || !established => Standing::Unsettled,
+        (true, false) => Standing::Ready,
+    }
+}
+
+/// Finds the Organization of `tool` and the connection to it; otherwise the outcome of whoever asks.
+pub async fn connect(ctx: &Context, tool: &Tool) -> Result<Connection, Interrupt> {
+    let Some(key) = organization_key(tool, ctx.settings.default_organization.as_ref()) else {
+        let message = "`spec.organizationRef` is absent and the operator has no default organization";
+        return Err(Outcome::waiting(Reason::OrganizationNotFound, message).into());
+    };
+    let name = format!("{}/{}", key.0, key.1);
+    let Some(object) = ctx.organizations.get(&key.0, &key.1) else {
+        let message = format!("Organization {name} does not exist");
+        return Err(Outcome::waiting(Reason::OrganizationNotFound, message).into());
+    };
+    let namespace = tool.namespace().unwrap_or_default();
+    if !is_allowed(ctx, &object, &namespace).await? {
+        let message = format!("Organization {name} does not allow Tools of namespace {namespace}");
+        return Err(Outcome::waiting(Reason::NamespaceNotAllowed, message).into());
+    }
+    let established = ctx.connections.get(&key);
+    match (standing(&object, established.is_some()), established) {
+        (Standing::Ready, Some(established)) => Ok(Connection { object, established }),
+        (Standing::Ready | Standing::Unsettled, _) => Err(Outcome::Unchanged { again: WAITING_LOOK }.into()),
+        (Standing::Suspended, _) => {
+            let message = format!("Organization {name} is suspended");
+            Err(Outcome::Suspended { message }.into())
+        }
+        (Standing::NotReady, _) => {
+            let why = object.condition("Ready").map(|c| format!(": {}", c.reason)).unwrap_or_default();
+            let message = format!("Organization {name} is not ready{why}");
+            Err(Outcome::waiting(Reason::OrganizationNotReady, message).into())
+        }
+    }
+}
+
+/// The Organization and the connection for cleaning up what is known by endpoint and organization only: any Organization
+/// object that means the same and allows the namespace will do. A connection whose Secret is gone serves while its token
+/// lives.
+pub async fn connect_for_clean_up(
+    ctx: &Context,
+    namespace: &str,
+    endpoint: Option<&str>,
+    organization: Option<&str>,
+) -> Result<Connection, Interrupt> {
+    let mut obstacle = "no Organization leads to it any more".to_owned();
+    for object in ctx.organizations.all() {
+        let same_endpoint =
+            Endpoint::parse(&object.spec.endpoint).is_ok_and(|e| Some(e.to_string().as_str()) == endpoint);
+        if !same_endpoint || Some(object.spec.organization.as_str()) != organization {
+            continue;
+        }
+        let name = object.describe();
+        match ctx.connections.get(&key(&*object)) {
+            _ if object.spec.suspend => obstacle = format!("{name} is suspended"),
+            _ if !is_allowed(ctx, &object, namespace).await? => {
+                obstacle = format!("{name} does not allow the namespace");
+            }
+            None => obstacle = format!("{name} is not ready"),
+            Some(established) => return Ok(Connection { object, established }),
+        }
+    }
+    let message = format!(
+        "cannot be cleaned up remotely: {obstacle}; mend that, set `deletionPolicy: Retain`, or annotate \
+         `amigo.ai/abandon: \"true\"` to let the object go"
+    );
+    Err(Outcome::waiting(Reason::DeletionBlocked, message).into())
+}
+
+/// Whether Tools of `namespace` may use the Organization. The own namespace always may.
+async fn is_allowed(ctx: &Context, organization: &Organization, namespace: &str) -> Result<bool, Interrupt> {
+    if organization.namespace().as_deref() == Some(namespace) {
+        return Ok(true);
+    }
+    let AllowedNamespaces { from, selector } = &organization.spec.allowed_namespaces;
+    match from {
+        NamespacesFrom::Same => Ok(false),
+        NamespacesFrom::All => Ok(true),
+        NamespacesFrom::Selector => {
+            let labels = ctx.namespace_labels(namespace).await?;
+            Ok(selector.as_ref().is_some_and(|selector| selects(selector, &labels)))
+        }
+    }
+}
+
+/// Whether a label selector matches. One that cannot be read matches nothing.
+fn selects(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
+    use kube::core::SelectorExt;
+    kube::core::Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::conditions::{State, Verdict, conditions};
+    use crate::resources::ToolSpec;
+    use crate::resources::organization::{LocalReference, OrganizationSpec, OrganizationStatus};
+    use crate::resources::tool::OrganizationReference;
+    use serde_json::json;
+
+    fn organization(state: Option<State>, observed: i64, suspend: bool) -> Organization {
+        let spec: OrganizationSpec =
+            serde_json::from_value(json!({"organization": "acme", "credentialsRef": {"name": "key"}})).unwrap();
+        assert_eq!(spec.credentials_ref, LocalReference { name: "key".into() });
+        let mut organization = Organization::new("acme", OrganizationSpec { suspend, ..spec });
+        organization.metadata.generation = Some(2);
+        organization.status = state.map(|state| {
+            let verdict = Verdict { state, reason: Reason::Succeeded, message: String::new() };
+            OrganizationStatus {
+                conditions: conditions(&[], &verdict, Some(observed), jiff::Timestamp::UNIX_EPOCH),
+                ..OrganizationStatus::default()
+            }
+        });
+        organization
+    }
+
+    #[test]
+    fn judges_every_standing_of_an_organization() {
+        let table = [
+            (None, 2, false, true, Standing::NotReady),
+            (Some(State::Stalled), 2, false, true, Standing::NotReady),
+            (Some(State::Stalled), 2, true, true, Standing::NotReady),
+            (Some(State::Ready), 2, true, true, Standing::Suspended),
+            (Some(State::Ready), 1, false, true, Standing::Unsettled),
+            (Some(State::Ready), 2, false, false, Standing::Unsettled),
+            (Some(State::Ready), 2, false, true, Standing::Ready),
+        ];
+        for (state, observed, suspend, established, expected) in table {
+            assert_eq!(standing(&organization(state, observed, suspend), established), expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_tool_uses_its_reference_or_the_default() {
+        let mut tool = Tool::new("weather", ToolSpec::default());
+        tool.metadata.namespace = Some("travel".into());
+        let default = ("platform".to_owned(), "acme".to_owned());
+        assert_eq!(organization_key(&tool, Some(&default)), Some(default.clone()));
+        assert_eq!(organization_key(&tool, None), None);
+        tool.spec.organization_ref = Some(OrganizationReference { name: "own".into(), namespace: None });
+        assert_eq!(organization_key(&tool, Some(&default)), Some(("travel".into(), "own".into())));
+    }
+
+    #[test]
+    fn selectors_match_as_kubernetes_does() {
+        let labels = BTreeMap::from([("team".to_owned(), "travel".to_owned())]);
+        let selector = |json| serde_json::from_value::<LabelSelector>(json).unwrap();
+        assert!(selects(&selector(json!({"matchLabels": {"team": "travel"}})), &labels));
+        assert!(!selects(&selector(json!({"matchLabels": {"team": "food"}})), &labels));
+        assert!(selects(
+            &selector(json!({"matchExpressions": [{"key": "team", "operator": "In", "values": ["travel"]}]})),
+            &labels
+        ));
+        assert!(selects(&selector(json!({})), &labels));
+    }
+}

@@ -1,0 +1,216 @@
+//! The brake on deprecations. They cannot be undone, so an Organization lets only so many through in an hour; the others are
+//! held until a person confirms their number. Objects ask here; the Organization's controller alone answers, and writes into
+//! its status what it lets through before it does.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
+
+use crate::amigo::Wake;
+use crate::kubernetes::watch::Key;
+use crate::resources::organization::RecentDeprecations;
+
+/// A request that is not repeated for this long is dropped: its object is gone or wants something else.
+const LAPSES: Duration = Duration::from_secs(1800);
+
+/// What an object that wants to deprecate may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grant {
+    /// Go on.
+    Granted,
+    /// The Organization has not answered yet, and wakes the object.
+    Pending,
+    /// Held, with so many others in all.
+    Held(i32),
+}
+
+struct Request {
+    count: i32,
+    grant: Grant,
+    asked: Instant,
+    place: u64,
+    wake: Wake,
+}
+
+/// The requests of one process, by Organization and by the uid of the object.
+#[derive(Default)]
+pub struct Ledger(Mutex<Requests>);
+
+#[derive(Default)]
+struct Requests {
+    next_place: u64,
+    all: BTreeMap<Key, BTreeMap<String, Request>>,
+}
+
+impl Ledger {
+    /// Asks for `count` deprecations on behalf of the object `uid`; asking again repeats the request. A changed answer wakes
+    /// the object.
+    pub fn ask(&self, organization: &Key, uid: &str, count: i32, wake: Wake) -> Grant {
+        let Ok(mut requests) = self.0.lock() else { return Grant::Pending };
+        requests.next_place += 1;
+        let place = requests.next_place;
+        let request = requests.all.entry(organization.clone()).or_default().entry(uid.to_owned()).or_insert(Request {
+            count,
+            grant: Grant::Pending,
+            asked: Instant::now(),
+            place,
+            wake,
+        });
+        request.asked = Instant::now();
+        if request.count != count {
+            request.count = count;
+            request.grant = Grant::Pending;
+        }
+        request.grant
+    }
+
+    /// The object has done it, or does not want it any more.
+    pub fn done(&self, organization: &Key, uid: &str) {
+        if let Ok(mut requests) = self.0.lock()
+            && let Some(of_organization) = requests.all.get_mut(organization)
+        {
+            of_organization.remove(uid);
+        }
+    }
+
+    /// What is not granted yet, oldest first: uid and count.
+    #[must_use]
+    pub fn open(&self, organization: &Key) -> Vec<(String, i32)> {
+        let Ok(mut requests) = self.0.lock() else { return Vec::new() };
+        let Some(of_organization) = requests.all.get_mut(organization) else { return Vec::new() };
+        of_organization.retain(|_, request| request.asked.elapsed() < LAPSES);
+        let mut open: Vec<_> = of_organization.iter().filter(|(_, r)| r.grant != Grant::Granted).collect();
+        open.sort_by_key(|(_, request)| request.place);
+        open.into_iter().map(|(uid, request)| (uid.clone(), request.count)).collect()
+    }
+
+    /// Notes the Organization's answer.
+    pub fn answer(&self, organization: &Key, uid: &str, grant: Grant) {
+        if let Ok(mut requests) = self.0.lock()
+            && let Some(request) = requests.all.get_mut(organization).and_then(|all| all.get_mut(uid))
+        {
+            if request.grant != grant {
+                request.grant = grant;
+                (request.wake)();
+            }
+        }
+    }
+}
+
+/// An Organization's answer to everything that is open.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Uids that may go on, and how many deprecations they make in all.
+    pub granted: Vec<String>,
+    /// Their number.
+    pub granted_count: i32,
+    /// How many deprecations are held.
+    pub held: i32,
+}
+
+/// Lets requests through in their order while the hour's limit lasts; `confirmed` is the number that a person let through,
+/// which counts only if it is the number held at this moment.
+#[must_use]
+pub fn settle(limit: i32, done_this_hour: i32, open: &[(String, i32)], confirmed: Option<i32>) -> Answer {
+    let mut left = limit.saturating_sub(done_this_hour);
+    let mut answer = Answer { granted: Vec::new(), granted_count: 0, held: 0 };
+    for (uid, count) in open {
+        if answer.held == 0 && *count <= left {
+            left -= count;
+            answer.granted.push(uid.clone());
+            answer.granted_count += count;
+        } else {
+            answer.held += count;
+        }
+    }
+    if answer.held > 0 && confirmed == Some(answer.held) {
+        answer.granted = open.iter().map(|(uid, _)| uid.clone()).collect();
+        answer.granted_count += answer.held;
+        answer.held = 0;
+    }
+    answer
+}
+
+/// How many deprecations stand in the hour before `now`; entries that cannot be read count, older ones go.
+#[must_use]
+pub fn this_hour(recent: &[RecentDeprecations], now: Timestamp) -> Vec<RecentDeprecations> {
+    let since = now.saturating_sub(SignedDuration::from_hours(1)).unwrap_or(now);
+    let young = |entry: &&RecentDeprecations| entry.time.parse::<Timestamp>().map_or(true, |time| time > since);
+    recent.iter().filter(young).cloned().collect()
+}
+
+/// Adds `count` deprecations at `now`, merged by the minute so that the list stays short.
+pub fn add(recent: &mut Vec<RecentDeprecations>, count: i32, now: Timestamp) {
+    if count == 0 {
+        return;
+    }
+    let minute =
+        Timestamp::from_second(now.as_second() - now.as_second().rem_euclid(60) + 59).unwrap_or(now).to_string();
+    match recent.last_mut().filter(|last| last.time == minute) {
+        Some(last) => last.count = last.count.saturating_add(count),
+        None => recent.push(RecentDeprecations { time: minute, count }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(counts: &[i32]) -> Vec<(String, i32)> {
+        counts.iter().enumerate().map(|(i, count)| (i.to_string(), *count)).collect()
+    }
+
+    #[test]
+    fn lets_through_what_fits_and_holds_the_rest() {
+        // limit, done, requests, confirmed -> granted, held
+        let table: &[(i32, i32, &[i32], Option<i32>, usize, i32)] = &[
+            (10, 0, &[1, 1], None, 2, 0),
+            (10, 10, &[1, 1], None, 0, 2),
+            (10, 9, &[1, 1], None, 1, 1),
+            (10, 0, &[11], None, 0, 11),
+            (10, 0, &[11, 1], None, 0, 12),
+            (10, 9, &[1, 1], Some(1), 2, 0),
+            (10, 9, &[1, 1], Some(2), 1, 1),
+            (0, 0, &[1], None, 0, 1),
+            (0, 0, &[1], Some(1), 1, 0),
+            (10, 0, &[], Some(0), 0, 0),
+        ];
+        for (limit, done, requests, confirmed, granted, held) in table {
+            let answer = settle(*limit, *done, &open(requests), *confirmed);
+            assert_eq!(
+                (answer.granted.len(), answer.held),
+                (*granted, *held),
+                "{limit} {done} {requests:?} {confirmed:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_hour_later_the_limit_is_free_again() {
+        let now = Timestamp::from_second(1_000_000).unwrap();
+        let mut recent = Vec::new();
+        add(&mut recent, 2, now);
+        add(&mut recent, 1, now);
+        assert_eq!(recent.iter().map(|r| r.count).sum::<i32>(), 3);
+        assert_eq!(recent.len(), 1);
+        let later = |seconds: i64| Timestamp::from_second(1_000_000 + seconds).unwrap();
+        assert_eq!(this_hour(&recent, later(3500)).len(), 1);
+        assert_eq!(this_hour(&recent, later(3661)).len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_lapses_when_it_is_not_repeated() {
+        let ledger = Ledger::default();
+        let wake = || -> Wake { std::sync::Arc::new(|| {}) };
+        let organization = ("a".to_owned(), "b".to_owned());
+        assert_eq!(ledger.ask(&organization, "x", 1, wake()), Grant::Pending);
+        ledger.answer(&organization, "x", Grant::Held(1));
+        assert_eq!(ledger.ask(&organization, "x", 1, wake()), Grant::Held(1));
+        assert_eq!(ledger.ask(&organization, "x", 2, wake()), Grant::Pending);
+        tokio::time::advance(LAPSES * 2).await;
+        assert!(ledger.open(&organization).is_empty());
+    }
+}

@@ -1,0 +1,226 @@
+//! The steps that every reconcile goes through, whatever the kind: suspended, deleting or to be applied; then the status,
+//! in one place, on success and failure alike; then when to look again.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use super::Context;
+use super::memory::jittered;
+use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_service_error};
+use crate::amigo;
+use crate::kubernetes::conditions::{State, Verdict};
+use crate::kubernetes::events;
+use crate::kubernetes::object::{self, Handle};
+use crate::resources::annotations;
+use crate::resources::{CommonStatus, Reason, Resource};
+
+/// What a kind does; the rest is common.
+pub trait Kind: Resource {
+    /// Makes the service match the manifest, as far as it goes in one visit, and fills in the status.
+    fn apply(
+        handle: &mut Handle<Self>,
+        status: &mut Self::Status,
+        visit: Visit,
+        ctx: &Context,
+    ) -> impl Future<Output = Result<Outcome, Interrupt>> + Send;
+
+    /// Does what is left to do remotely before the object may go: [`Outcome::Gone`] lets it go.
+    fn clean_up(
+        handle: &mut Handle<Self>,
+        status: &mut Self::Status,
+        ctx: &Context,
+    ) -> impl Future<Output = Result<Outcome, Interrupt>> + Send;
+}
+
+/// Why an object is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visit {
+    /// A person asked for it by annotation: read the remote state afresh, and try again also out of Stalled.
+    pub requested: bool,
+    /// The object was Ready at this very generation: only what is due is looked at.
+    pub settled: bool,
+}
+
+/// A reconcile that is tried again; kube's error path applies the delay.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// When to try again.
+    pub after: Duration,
+    /// What failed.
+    pub message: String,
+}
+
+/// Reconciles one object. A panic stays its own.
+pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action, Failure> {
+    let uid = object.uid().unwrap_or_default();
+    let describe = object.describe();
+    let _timer = ctx.metrics.reconcile_started(&K::kind(&()));
+    match AssertUnwindSafe(visit(object, &ctx)).catch_unwind().await {
+        Ok(result) => result,
+        Err(_) => {
+            ctx.metrics.reconcile_panicked(&K::kind(&()));
+            tracing::error!(object = %describe, "a reconcile panicked; the others go on");
+            Err(Failure { after: ctx.memory.failed(&uid), message: "the reconcile panicked".into() })
+        }
+    }
+}
+
+/// When kube's runtime asks what to do after a failure.
+pub fn error_policy<K: Kind>(object: Arc<K>, failure: &Failure, _ctx: Arc<Context>) -> Action {
+    tracing::info!(object = %object.describe(), error = %failure, again_seconds = failure.after.as_secs(), "a reconcile failed");
+    Action::requeue(failure.after)
+}
+
+async fn visit<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Action, Failure> {
+    let uid = object.uid().unwrap_or_default();
+    let mut handle = Handle::new(ctx.client.clone(), ctx.may_write(), (*object).clone());
+    let mut status = handle.status();
+    let requested = handle.requested();
+    let outcome = match steps(&mut handle, &mut status, requested.is_some(), ctx).await {
+        Ok(outcome) => outcome,
+        Err(interrupt) => match outcome_of(interrupt, &handle, ctx) {
+            Ok(outcome) => outcome,
+            Err(error) => return failed(&error, &uid, ctx),
+        },
+    };
+    tracing::debug!(object = %object.describe(), ?outcome, "reconciled");
+    if let Outcome::Gone { message } = &outcome {
+        return let_go(handle, message, ctx).await;
+    }
+    if let Some(requested) =
+        requested.filter(|_| !matches!(outcome, Outcome::Suspended { .. } | Outcome::Unchanged { .. }))
+    {
+        status.set_last_handled_reconcile_at(Some(requested));
+    }
+    if let Some(verdict) = outcome.verdict() {
+        let before = handle.object().clone();
+        match handle.write_status(status, &verdict, ctx.clock.now()).await {
+            Ok(true) => announce(&before, &verdict, ctx).await,
+            Ok(false) => {}
+            Err(error) => return failed(&error, &uid, ctx),
+        }
+    }
+    next(&outcome, &uid, ctx)
+}
+
+/// The one decision that all kinds share: what is to be done with the object at all.
+async fn steps<K: Kind>(
+    handle: &mut Handle<K>,
+    status: &mut K::Status,
+    requested: bool,
+    ctx: &Context,
+) -> Result<Outcome, Interrupt> {
+    let deleting = handle.object().meta().deletion_timestamp.is_some();
+    match (deleting, handle.has_finalizer(), handle.object().suspended()) {
+        (true, false, _) => Ok(Outcome::Unchanged { again: STALLED_LOOK }),
+        (true, true, _) if annotations::is_abandoned(handle.object()) => {
+            Ok(Outcome::Gone { message: "abandoned: nothing was done remotely".into() })
+        }
+        (true, true, _) => K::clean_up(handle, status, ctx).await,
+        (false, _, true) => Ok(Outcome::Suspended { message: "`spec.suspend` is true".into() }),
+        (false, _, false) => {
+            handle.ensure_finalizer().await?;
+            let visit = Visit { requested, settled: !requested && handle.object().is_ready() };
+            K::apply(handle, status, visit, ctx).await
+        }
+    }
+}
+
+/// Turns what ended a reconcile early into an outcome; failures of the API server stay errors.
+fn outcome_of<K: Kind>(interrupt: Interrupt, handle: &Handle<K>, ctx: &Context) -> Result<Outcome, object::Error> {
+    match interrupt {
+        Interrupt::Outcome(outcome) => Ok(outcome),
+        Interrupt::Kubernetes(error) => Err(error),
+        Interrupt::Service(error) => {
+            if matches!(error, amigo::Error::CredentialsRefused { .. }) {
+                ctx.credentials_refused(handle.object());
+            }
+            let outcome = of_service_error(&error);
+            if handle.object().meta().deletion_timestamp.is_none() {
+                return Ok(outcome);
+            }
+            Ok(blocked(outcome))
+        }
+    }
+}
+
+/// A clean-up that fails says that it blocks the deletion, and why.
+fn blocked(outcome: Outcome) -> Outcome {
+    let message = |message: &str| {
+        format!("{message}; set `deletionPolicy: Retain` or annotate `amigo.ai/abandon: \"true\"` to let the object go")
+    };
+    match outcome {
+        Outcome::Stalled { message: text, .. } | Outcome::Waiting { message: text, .. } => {
+            Outcome::waiting(Reason::DeletionBlocked, message(&text))
+        }
+        Outcome::Retrying { message: text, after, .. } => {
+            Outcome::Retrying { reason: Reason::DeletionBlocked, message: message(&text), after }
+        }
+        other => other,
+    }
+}
+
+async fn let_go<K: Kind>(mut handle: Handle<K>, message: &str, ctx: &Context) -> Result<Action, Failure> {
+    let uid = handle.object().uid().unwrap_or_default();
+    match handle.remove_finalizer().await {
+        Ok(()) => {
+            tracing::info!(object = %handle.object().describe(), "cleaned up: {message}");
+            ctx.memory.forget(&uid);
+            Ok(Action::await_change())
+        }
+        Err(error) => failed(&error, &uid, ctx),
+    }
+}
+
+/// One Event for each change of outcome; progress and queues are not worth one.
+async fn announce<K: Kind>(before: &K, verdict: &Verdict, ctx: &Context) {
+    let known = before.condition("Ready").map(|c| (c.status.as_str() == "True", c.reason.as_str()));
+    let now = (verdict.state == State::Ready, verdict.reason.as_str());
+    let quiet = matches!(
+        verdict.reason,
+        Reason::Progressing | Reason::QueuedForBudget | Reason::VersionPending | Reason::VariablesNotSynced
+    );
+    if quiet || known == Some(now) {
+        return;
+    }
+    let kind = match verdict.state {
+        State::Ready | State::Suspended => events::Kind::Normal,
+        State::Reconciling if verdict.reason == Reason::Publishing => events::Kind::Normal,
+        State::Reconciling | State::Stalled => events::Kind::Warning,
+    };
+    tracing::info!(object = %before.describe(), reason = %verdict.reason, message = %verdict.message, "outcome");
+    ctx.events.publish(before, kind, verdict.reason, &verdict.message, ctx.clock.now()).await;
+}
+
+fn failed(error: &object::Error, uid: &str, ctx: &Context) -> Result<Action, Failure> {
+    match error {
+        object::Error::Gone(_) | object::Error::NotLeader => Ok(Action::await_change()),
+        // The cache is behind: its next event brings the object again.
+        object::Error::Changed(_) => Ok(Action::requeue(Duration::from_secs(1))),
+        object::Error::Server(_) | object::Error::Timeout => {
+            Err(Failure { after: ctx.memory.failed(uid), message: error.to_string() })
+        }
+    }
+}
+
+/// When to look again.
+fn next(outcome: &Outcome, uid: &str, ctx: &Context) -> Result<Action, Failure> {
+    let again = match outcome {
+        Outcome::Retrying { message, after, .. } => {
+            let after = ctx.memory.failed(uid).max(*after);
+            return Err(Failure { after, message: message.clone() });
+        }
+        Outcome::Ready { again, .. } | Outcome::Working { again, .. } | Outcome::Unchanged { again } => *again,
+        Outcome::Waiting { .. } => jittered(uid, WAITING_LOOK),
+        Outcome::Stalled { .. } => jittered(uid, STALLED_LOOK),
+        Outcome::Suspended { .. } | Outcome::Gone { .. } => return Ok(Action::await_change()),
+    };
+    ctx.memory.succeeded(uid);
+    Ok(Action::requeue(again.max(Duration::from_millis(100))))
+}

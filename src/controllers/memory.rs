@@ -1,0 +1,123 @@
+//! What this process remembers of objects between reconciles. Nothing here must survive: a restart only looks again.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+
+/// First delay after a failure; it doubles with each further one.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+
+/// Longest delay after a failure.
+const LONGEST_RETRY: Duration = Duration::from_secs(900);
+
+/// Memory of one process, by the uid of the object.
+#[derive(Debug)]
+pub struct Memory {
+    started: Instant,
+    objects: Mutex<HashMap<String, Remembered>>,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Remembered {
+    failures: u32,
+    looked: Option<Instant>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self { started: Instant::now(), objects: Mutex::default() }
+    }
+}
+
+impl Memory {
+    /// Counts a failure and says how long to wait before the next try.
+    pub fn failed(&self, uid: &str) -> Duration {
+        let failures = self.with(uid, |object| {
+            object.failures = object.failures.saturating_add(1);
+            object.failures
+        });
+        jittered(uid, FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST_RETRY))
+    }
+
+    /// The last try did not fail.
+    pub fn succeeded(&self, uid: &str) {
+        self.with(uid, |object| object.failures = 0);
+    }
+
+    /// The remote state of the object was looked at just now.
+    pub fn looked(&self, uid: &str) {
+        self.with(uid, |object| object.looked = Some(Instant::now()));
+    }
+
+    /// How long until the next look is due; zero when it is. After a start the looks are spread over the period by the uid,
+    /// so that neither a restart nor an apply of many objects bunches them.
+    #[must_use]
+    pub fn until_look(&self, uid: &str, period: Duration) -> Duration {
+        let looked = self.with(uid, |object| object.looked);
+        let due = match looked {
+            Some(looked) => looked + jittered(uid, period),
+            None => self.started + period.mul_f64(fraction(uid)),
+        };
+        due.saturating_duration_since(Instant::now())
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, uid: &str) {
+        if let Ok(mut objects) = self.objects.lock() {
+            objects.remove(uid);
+        }
+    }
+
+    fn with<T: Default>(&self, uid: &str, act: impl FnOnce(&mut Remembered) -> T) -> T {
+        match self.objects.lock() {
+            Ok(mut objects) => act(objects.entry(uid.to_owned()).or_default()),
+            Err(_) => T::default(),
+        }
+    }
+}
+
+/// A period of 90 to 110 %, always the same for a uid.
+#[must_use]
+pub fn jittered(uid: &str, period: Duration) -> Duration {
+    period.mul_f64(0.9 + 0.2 * fraction(uid))
+}
+
+/// A number from 0 to 1 that a uid always gives.
+fn fraction(uid: &str) -> f64 {
+    let digest = Sha256::digest(uid);
+    f64::from(u16::from_be_bytes([digest[0], digest[1]])) / f64::from(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_wait_longer_up_to_a_limit() {
+        let memory = Memory::default();
+        let first = memory.failed("a");
+        assert!(first >= FIRST_RETRY.mul_f64(0.9) && first <= FIRST_RETRY.mul_f64(1.1));
+        assert!(memory.failed("a") > first);
+        for _ in 0..40 {
+            memory.failed("a");
+        }
+        assert!(memory.failed("a") <= LONGEST_RETRY.mul_f64(1.1));
+        memory.succeeded("a");
+        assert_eq!(memory.failed("a"), first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_are_spread_after_a_start() {
+        let memory = Memory::default();
+        let period = Duration::from_secs(600);
+        let early = (0..1000).filter(|n| memory.until_look(&n.to_string(), period) < period / 10).count();
+        assert!((50..200).contains(&early), "{early} of 1000 in the first tenth");
+        memory.looked("a");
+        assert!(memory.until_look("a", period) >= period.mul_f64(0.9));
+        tokio::time::advance(period * 2).await;
+        assert_eq!(memory.until_look("a", period), Duration::ZERO);
+    }
+}

@@ -1,0 +1,238 @@
+//! The controllers, one folder a kind: observe ▸ decide ▸ act ▸ status. What is decided is in `decide.rs`, without I/O.
+
+pub mod connection;
+pub mod deprecate;
+pub mod deprecations;
+pub mod driver;
+pub mod memory;
+pub mod organization;
+pub mod outcome;
+pub mod ownership;
+pub mod remote;
+pub mod tool;
+pub mod tool_env_secret;
+pub mod tool_version;
+pub mod wake;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::runtime::controller::{self, applier};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Client, ResourceExt};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::task::TaskTracker;
+
+use self::connection::{Connections, Established, organization_key};
+use self::deprecations::Ledger;
+use self::driver::Kind;
+use self::memory::Memory;
+use self::remote::Remote;
+use self::tool_env_secret::sent::Sent;
+use self::tool_version::publishes::Publishes;
+use crate::amigo::{AllowedEndpoints, Amigo, Claim, Class, Operation, Wake};
+use crate::clock::Clock;
+use crate::kubernetes::events::Publisher;
+use crate::kubernetes::lease::Leadership;
+use crate::kubernetes::object::{self, MayWrite, bounded};
+use crate::kubernetes::queue::{Queue, requests};
+use crate::kubernetes::secrets::References;
+use crate::kubernetes::watch::{Cache, Key};
+use crate::operator::metrics::Metrics;
+use crate::resources::{Organization, Resource, Tool, ToolEnvSecret, ToolVersion};
+
+/// What the controllers must know of the installation.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Goes into the mark of every tool.
+    pub owner_id: String,
+    /// The Organization of Tools that name none.
+    pub default_organization: Option<Key>,
+    /// Where an Organization may point.
+    pub allowed_endpoints: AllowedEndpoints,
+}
+
+/// One queue a kind.
+#[derive(Clone)]
+pub struct Queues {
+    /// Organizations to look at.
+    pub organizations: Queue<Organization>,
+    /// Tools to look at.
+    pub tools: Queue<Tool>,
+    /// ToolVersions to look at.
+    pub versions: Queue<ToolVersion>,
+    /// ToolEnvSecrets to look at.
+    pub variables: Queue<ToolEnvSecret>,
+}
+
+/// The ends of the queues that the controllers read.
+pub struct Requests {
+    /// Organizations to look at.
+    pub organizations: UnboundedReceiver<ObjectRef<Organization>>,
+    /// Tools to look at.
+    pub tools: UnboundedReceiver<ObjectRef<Tool>>,
+    /// ToolVersions to look at.
+    pub versions: UnboundedReceiver<ObjectRef<ToolVersion>>,
+    /// ToolEnvSecrets to look at.
+    pub variables: UnboundedReceiver<ObjectRef<ToolEnvSecret>>,
+}
+
+impl Queues {
+    /// The queues and the ends that the controllers read.
+    #[must_use]
+    pub fn new() -> (Self, Requests) {
+        let (organizations, of_organizations) = Queue::new();
+        let (tools, of_tools) = Queue::new();
+        let (versions, of_versions) = Queue::new();
+        let (variables, of_variables) = Queue::new();
+        (
+            Self { organizations, tools, versions, variables },
+            Requests {
+                organizations: of_organizations,
+                tools: of_tools,
+                versions: of_versions,
+                variables: of_variables,
+            },
+        )
+    }
+}
+
+/// Everything that the controllers of one term of leadership share. A new term starts with a new one.
+pub struct Context {
+    /// For calls to the API server.
+    pub client: Client,
+    /// The remote API.
+    pub amigo: Amigo,
+    /// The time of day.
+    pub clock: Clock,
+    /// The installation.
+    pub settings: Settings,
+    /// Whether this process may write.
+    pub leadership: Leadership,
+    /// Events in the operator's name.
+    pub events: Publisher,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The Organizations.
+    pub organizations: Cache<Organization>,
+    /// The Tools.
+    pub tools: Cache<Tool>,
+    /// The ToolVersions.
+    pub versions: Cache<ToolVersion>,
+    /// The ToolEnvSecrets.
+    pub variables: Cache<ToolEnvSecret>,
+    /// The Secrets that objects refer to.
+    pub secret_references: References,
+    /// Who is looked at next.
+    pub queues: Queues,
+    /// Signed-in clients by Organization.
+    pub connections: Connections,
+    /// What was last read of the service.
+    pub remote: Remote,
+    /// What is remembered of objects.
+    pub memory: Memory,
+    /// The brake on deprecations.
+    pub deprecations: Ledger,
+    /// Publishes in flight.
+    pub publishes: Publishes,
+    /// Variables that were sent.
+    pub sent: Sent,
+    /// Tasks that a shutdown waits for.
+    pub tasks: TaskTracker,
+}
+
+impl Context {
+    /// Asked before every write to the API server.
+    #[must_use]
+    pub fn may_write(&self) -> MayWrite {
+        let leadership = self.leadership.clone();
+        Arc::new(move || leadership.is_leader())
+    }
+
+    /// A place in the queue for a call that writes. The object is woken when its turn comes.
+    #[must_use]
+    pub fn claim<K: Resource>(&self, object: &K, at: &Established, operation: Operation, class: Class) -> Claim {
+        let place = format!("{}/{}", object.uid().unwrap_or_default(), operation.as_str());
+        at.client.account().claim(operation, class, &place, self.waker(object))
+    }
+
+    /// Wakes the object.
+    #[must_use]
+    pub fn waker<K: Resource>(&self, object: &K) -> Wake {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let kind = K::kind(&()).into_owned();
+        let queues = self.queues.clone();
+        Arc::new(move || queues.push(&kind, &namespace, &name))
+    }
+
+    /// The service refused the credentials: the Organization of the object looks into it.
+    pub fn credentials_refused<K: Resource>(&self, object: &K) {
+        let namespace = object.namespace().unwrap_or_default();
+        let tool = match K::kind(&()).as_ref() {
+            "Tool" => self.tools.get(&namespace, &object.name_any()),
+            "ToolVersion" => self
+                .versions
+                .get(&namespace, &object.name_any())
+                .and_then(|version| self.tools.get(&namespace, &version.spec.tool_ref.name)),
+            "ToolEnvSecret" => self
+                .variables
+                .get(&namespace, &object.name_any())
+                .and_then(|variables| self.tools.get(&namespace, &variables.spec.tool_ref.name)),
+            _ => None,
+        };
+        let default = self.settings.default_organization.as_ref();
+        if let Some((namespace, name)) = tool.and_then(|tool| organization_key(&tool, default)) {
+            self.queues.organizations.push(&namespace, &name);
+        }
+    }
+
+    /// The labels of a namespace, read past every cache.
+    pub async fn namespace_labels(&self, namespace: &str) -> Result<BTreeMap<String, String>, object::Error> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let found = bounded(api.get_metadata_opt(namespace)).await?;
+        Ok(found.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
+    }
+}
+
+impl Queues {
+    fn push(&self, kind: &str, namespace: &str, name: &str) {
+        match kind {
+            "Organization" => self.organizations.push(namespace, name),
+            "Tool" => self.tools.push(namespace, name),
+            "ToolVersion" => self.versions.push(namespace, name),
+            "ToolEnvSecret" => self.variables.push(namespace, name),
+            _ => {}
+        }
+    }
+}
+
+/// Runs the four controllers until the process steps down and drops them.
+pub async fn run(ctx: Arc<Context>, requests: Requests) {
+    tokio::join!(
+        run_kind(Arc::clone(&ctx), ctx.organizations.clone(), requests.organizations),
+        run_kind(Arc::clone(&ctx), ctx.tools.clone(), requests.tools),
+        run_kind(Arc::clone(&ctx), ctx.versions.clone(), requests.versions),
+        run_kind(Arc::clone(&ctx), ctx.variables.clone(), requests.variables),
+    );
+}
+
+async fn run_kind<K: Kind>(ctx: Arc<Context>, cache: Cache<K>, queue: UnboundedReceiver<ObjectRef<K>>) {
+    let reconcile = |object: Arc<K>, ctx: Arc<Context>| Box::pin(driver::reconcile(object, ctx));
+    applier(
+        reconcile,
+        driver::error_policy,
+        ctx,
+        cache.store(),
+        Box::pin(requests(queue)),
+        controller::Config::default(),
+    )
+    .for_each(|result| async move {
+        match result {
+            Ok(_) | Err(controller::Error::ObjectNotFound(_) | controller::Error::ReconcilerFailed(..)) => {}
+            Err(error) => tracing::error!(kind = %K::kind(&()), %error, "the controller's queue failed"),
+        }
+    })
+    .await;
+}

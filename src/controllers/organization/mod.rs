@@ -1,0 +1,220 @@
+//! `Organization`: reads the credentials, signs in, keeps the connection for the objects under it, and answers their requests
+//! to deprecate.
+
+mod in_use;
+
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Secret;
+use secrecy::SecretString;
+
+use super::Context;
+use super::connection::Established;
+use super::deprecations::{self, Grant};
+use super::driver::{Kind, Visit};
+use super::outcome::{Interrupt, Outcome, STALLED_LOOK};
+use crate::amigo::{self, ClientOptions, Credentials, Endpoint, Revision};
+use crate::kubernetes::conditions::{State, Verdict};
+use crate::kubernetes::object::Handle;
+use crate::kubernetes::secrets;
+use crate::kubernetes::watch::{Key, key};
+use crate::resources::annotations::{self, CONFIRM_DEPRECATIONS};
+use crate::resources::organization::ApiRevision;
+use crate::resources::{Organization, OrganizationStatus, Reason, Resource};
+
+/// How often an Organization with held deprecations looks whether the hour has passed.
+const HELD_LOOK: Duration = Duration::from_secs(60);
+
+impl Kind for Organization {
+    async fn apply(
+        handle: &mut Handle<Self>,
+        status: &mut OrganizationStatus,
+        visit: Visit,
+        ctx: &Context,
+    ) -> Result<Outcome, Interrupt> {
+        let endpoint = allowed_endpoint(handle.object(), ctx)?;
+        let credentials = credentials(handle, ctx).await?;
+        let spec = handle.object().spec.clone();
+        let account = ctx.amigo.account(&endpoint, &spec.organization);
+        let client = ctx.amigo.client(&account, credentials, options(handle.object()));
+        if visit.requested {
+            client.forget_token();
+        }
+        let user = client.sign_in().await.map_err(sign_in_failed)?;
+        status.user_id = Some(user.user_id.clone());
+        status.api_revision = Some(revision_in_use(spec.api_revision, account.detected_revision()));
+        status.effective_resync = Some(spec.resync);
+        let established = Established {
+            client,
+            organization: spec.organization.clone(),
+            endpoint: endpoint.to_string(),
+            user_id: user.user_id,
+        };
+        let this = key(handle.object());
+        let is_new = ctx.connections.get(&this).is_none();
+        ctx.connections.set(this.clone(), established);
+        let outcome = ready(handle, status, &this, ctx).await?;
+        if is_new && handle.object().is_ready() {
+            // After a start nothing of the Organization changes, and yet its objects wait for this.
+            ctx.wake_tools_of_organization(&this.0, &this.1);
+        }
+        Ok(outcome)
+    }
+
+    async fn clean_up(
+        handle: &mut Handle<Self>,
+        status: &mut OrganizationStatus,
+        ctx: &Context,
+    ) -> Result<Outcome, Interrupt> {
+        let this = key(handle.object());
+        if let Some(message) = in_use::message(handle.object(), ctx) {
+            let verdict = Verdict { state: State::Reconciling, reason: Reason::InUse, message: message.clone() };
+            answer_deprecations(handle, status, &this, &verdict, ctx).await?;
+            return Ok(Outcome::waiting(Reason::InUse, message));
+        }
+        ctx.connections.remove(&this);
+        Ok(Outcome::Gone { message: "nothing uses it any more".into() })
+    }
+}
+
+async fn ready(
+    handle: &mut Handle<Organization>,
+    status: &mut OrganizationStatus,
+    this: &Key,
+    ctx: &Context,
+) -> Result<Outcome, Interrupt> {
+    let user = status.user_id.clone().unwrap_or_default();
+    let signed_in = format!("signed in as user {user}");
+    let verdict = Verdict { state: State::Ready, reason: Reason::Succeeded, message: signed_in.clone() };
+    let held = answer_deprecations(handle, status, this, &verdict, ctx).await?;
+    if held == 0 {
+        return Ok(Outcome::Ready { message: signed_in, again: STALLED_LOOK });
+    }
+    let message = format!(
+        "{signed_in}; {held} deprecations are held, as more than {} were asked for in an hour: check them, then annotate \
+         `{CONFIRM_DEPRECATIONS}: \"{held}\"`",
+        handle.object().spec.max_deprecations_per_hour
+    );
+    Ok(Outcome::Ready { message, again: HELD_LOOK })
+}
+
+/// Answers what objects ask for; what is let through stands in the status before they hear of it. Returns how many are held.
+async fn answer_deprecations(
+    handle: &mut Handle<Organization>,
+    status: &mut OrganizationStatus,
+    this: &Key,
+    verdict: &Verdict,
+    ctx: &Context,
+) -> Result<i32, Interrupt> {
+    let now = ctx.clock.now();
+    let annotation = annotations::value(handle.object(), CONFIRM_DEPRECATIONS).map(str::to_owned);
+    if annotation.is_none() {
+        status.last_handled_confirmation = None;
+    }
+    let confirmed = annotation.clone().filter(|value| status.last_handled_confirmation.as_ref() != Some(value));
+    let open = ctx.deprecations.open(this);
+    let mut recent = deprecations::this_hour(&status.recent_deprecations, now);
+    let done = recent.iter().map(|entry| entry.count).sum();
+    let limit = handle.object().spec.max_deprecations_per_hour;
+    let without = deprecations::settle(limit, done, &open, None);
+    let answer =
+        deprecations::settle(limit, done, &open, confirmed.as_deref().and_then(|text| text.trim().parse().ok()));
+    if answer != without {
+        status.last_handled_confirmation = annotation;
+    }
+    deprecations::add(&mut recent, answer.granted_count, now);
+    status.recent_deprecations = recent;
+    status.held_deprecations = (answer.held > 0).then_some(answer.held);
+    if !answer.granted.is_empty() {
+        handle.write_status(status.clone(), verdict, now).await?;
+    }
+    for (uid, _) in &open {
+        let granted = answer.granted.contains(uid);
+        ctx.deprecations.answer(this, uid, if granted { Grant::Granted } else { Grant::Held(answer.held) });
+    }
+    Ok(answer.held)
+}
+
+fn allowed_endpoint(organization: &Organization, ctx: &Context) -> Result<Endpoint, Outcome> {
+    let given = &organization.spec.endpoint;
+    let endpoint = Endpoint::parse(given)
+        .map_err(|error| Outcome::stalled(Reason::EndpointNotAllowed, format!("`spec.endpoint`: {error}")))?;
+    if ctx.settings.allowed_endpoints.allows(&endpoint) {
+        return Ok(endpoint);
+    }
+    let message = format!(
+        "`spec.endpoint` {given} is not on the operator's list of allowed endpoints; whoever runs the operator adds it with \
+         `--allowed-endpoint`"
+    );
+    Err(Outcome::stalled(Reason::EndpointNotAllowed, message))
+}
+
+async fn credentials(handle: &Handle<Organization>, ctx: &Context) -> Result<Credentials, Interrupt> {
+    let name = &handle.object().spec.credentials_ref.name;
+    let Some(secret) = secrets::read(&ctx.client, &handle.namespace(), name).await? else {
+        return Err(Outcome::waiting(Reason::SecretNotFound, format!("Secret {name} does not exist")).into());
+    };
+    let text = |entry: &str| text_of(&secret, name, entry);
+    let (api_key, api_key_id, user_id) = (text("api-key")?, text("api-key-id")?, text("user-id")?);
+    Credentials::new(SecretString::from(api_key), api_key_id, user_id)
+        .map_err(|error| Outcome::stalled(Reason::SecretValueInvalid, format!("Secret {name}: {error}")).into())
+}
+
+fn text_of(secret: &Secret, name: &str, entry: &str) -> Result<String, Outcome> {
+    let Some(value) = secret.data.as_ref().and_then(|data| data.get(entry)) else {
+        return Err(Outcome::waiting(Reason::SecretKeyNotFound, format!("Secret {name} has no key {entry}")));
+    };
+    match std::str::from_utf8(&value.0) {
+        // A line break at the end comes from `echo` and editors, and is never meant.
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(_) => {
+            Err(Outcome::stalled(Reason::SecretValueInvalid, format!("key {entry} of Secret {name} is not UTF-8 text")))
+        }
+    }
+}
+
+fn options(organization: &Organization) -> ClientOptions {
+    let detected = organization.status.as_ref().and_then(|s| s.api_revision).filter(|r| *r != ApiRevision::Auto);
+    ClientOptions {
+        revision: revision(organization.spec.api_revision),
+        mongo_cluster: organization.spec.mongo_cluster_name.clone(),
+        budget_percent: u32::try_from(organization.spec.budget_percent).unwrap_or(1),
+        detected: detected.filter(|_| organization.spec.api_revision == ApiRevision::Auto).map(revision),
+    }
+}
+
+const fn revision(revision: ApiRevision) -> Revision {
+    match revision {
+        ApiRevision::Auto => Revision::Auto,
+        ApiRevision::R202507 => Revision::R202507,
+        ApiRevision::R202509 => Revision::R202509,
+        ApiRevision::R2026 => Revision::R2026,
+    }
+}
+
+/// The revision to show: as given, or as detected, or `Auto` while no publish has told.
+const fn revision_in_use(given: ApiRevision, detected: Option<Revision>) -> ApiRevision {
+    match (given, detected) {
+        (ApiRevision::Auto, Some(Revision::R202507)) => ApiRevision::R202507,
+        (ApiRevision::Auto, Some(Revision::R202509)) => ApiRevision::R202509,
+        (ApiRevision::Auto, Some(Revision::R2026)) => ApiRevision::R2026,
+        (given, _) => given,
+    }
+}
+
+/// What a failed sign-in means for the Organization itself.
+fn sign_in_failed(error: amigo::Error) -> Interrupt {
+    match error {
+        amigo::Error::CredentialsRefused { .. } => Outcome::stalled(
+            Reason::CredentialsRefused,
+            "the service refused the credentials; put a valid key into the Secret, which is used at once",
+        )
+        .into(),
+        amigo::Error::Status { status: 404, .. } => Outcome::stalled(
+            Reason::InvalidSpec,
+            "the service does not know the organization that `spec.organization` names",
+        )
+        .into(),
+        other => other.into(),
+    }
+}

@@ -1,0 +1,79 @@
+//! The mark: how a remote tool says which Tool it belongs to. It is sent in the create itself, so that a lost answer can be
+//! resolved, and hashes owner, namespace and name, so that a rebuilt cluster with the same owner id finds its tools again.
+
+use sha2::{Digest, Sha256};
+
+use crate::amigo::types::{Tag, Tags, Tool};
+
+/// Tag with the mark.
+pub const OWNER_TAG: &str = "kubernetes_owner";
+
+/// Tag with a hint for people, never parsed.
+pub const RESOURCE_TAG: &str = "kubernetes_resource";
+
+/// Longest hint, in characters: the service's limit on tags is not published.
+const HINT_LIMIT: usize = 128;
+
+/// The first 32 hex digits of SHA-256 over `OWNER/NAMESPACE/NAME`.
+#[must_use]
+pub fn mark(owner_id: &str, namespace: &str, name: &str) -> String {
+    let digest = Sha256::digest(format!("{owner_id}/{namespace}/{name}"));
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A hint for people in the characters that tags allow.
+#[must_use]
+pub fn hint(namespace: &str, name: &str) -> String {
+    let allowed = |c: char| if c.is_alphanumeric() || c == '_' { c } else { '_' };
+    format!("{} {}", namespace, name).chars().map(|c| if c == ' ' { c } else { allowed(c) }).take(HINT_LIMIT).collect()
+}
+
+/// Whose a remote tool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ownership {
+    /// It carries this object's mark.
+    Ours,
+    /// It carries nobody's mark.
+    Unmarked,
+    /// It carries another mark.
+    Foreign,
+}
+
+/// Whose `tool` is, seen from the object with this mark.
+#[must_use]
+pub fn of(tool: &Tool, mark: &str) -> Ownership {
+    match tool.tag(OWNER_TAG) {
+        None => Ownership::Unmarked,
+        Some(Some(value)) if value.trim() == mark => Ownership::Ours,
+        Some(_) => Ownership::Foreign,
+    }
+}
+
+/// The operator's two tags.
+#[must_use]
+pub fn tags(mark: &str, hint: &str) -> Tags {
+    [(OWNER_TAG, mark), (RESOURCE_TAG, hint)].into_iter().map(|(k, v)| (k.to_owned(), Some(v.to_owned()))).collect()
+}
+
+/// Returned tags in the form in which they are sent, trimmed as the service trims them.
+#[must_use]
+pub fn as_sent(tags: &[Tag]) -> Tags {
+    tags.iter().map(|tag| (tag.key.trim().to_owned(), tag.value.as_deref().map(|v| v.trim().to_owned()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_is_the_documented_hash() {
+        assert_eq!(mark("cluster-a", "travel", "weather"), "571cb6c669e3db880a4eec135d447b31");
+        assert_ne!(mark("cluster-a", "travel", "weather"), mark("cluster-b", "travel", "weather"));
+        assert_ne!(mark("cluster-a", "travel", "weather"), mark("cluster-a", "travel", "traffic"));
+    }
+
+    #[test]
+    fn the_hint_has_only_characters_that_tags_allow() {
+        assert_eq!(hint("travel-eu", "weather.v2"), "travel_eu weather_v2");
+    }
+}

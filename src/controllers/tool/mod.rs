@@ -1,0 +1,329 @@
+//! `Tool`: observe, decide, act.
+
+mod decide;
+pub mod rivals;
+mod versions;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use self::decide::{Desired, Observed, Plan};
+use super::Context;
+use super::connection::{Connection, connect, connect_for_clean_up};
+use super::deprecate::{Clearance, Order, clear};
+use super::driver::{Kind, Visit};
+use super::outcome::{Interrupt, Outcome, WAITING_LOOK};
+use super::ownership;
+use crate::amigo::types::{CreateTool, ModifyTool, Tag, Tool as RemoteTool};
+use crate::amigo::{self, Claim, Class, Effect, Operation};
+use crate::kubernetes::conditions::{State, Verdict};
+use crate::kubernetes::object::Handle;
+use crate::kubernetes::watch::key;
+use crate::resources::annotations::{self, RECREATE};
+use crate::resources::tool::{DeletionPolicy, ManagementPolicy};
+use crate::resources::{Reason, Resource, Tool, ToolStatus};
+
+/// Most steps of one visit: unbind, look, look by name, bind, correct.
+const STEPS: usize = 6;
+
+impl Kind for Tool {
+    async fn apply(
+        handle: &mut Handle<Self>,
+        status: &mut ToolStatus,
+        visit: Visit,
+        ctx: &Context,
+    ) -> Result<Outcome, Interrupt> {
+        let connection = connect(ctx, handle.object()).await?;
+        if let Some(outcome) = rivals::taken(handle.object(), ctx) {
+            return Ok(outcome);
+        }
+        status.organization = Some(connection.established.organization.clone());
+        status.endpoint = Some(connection.established.endpoint.clone());
+        status.name = Some(handle.object().remote_name());
+        let uid = handle.object().uid().unwrap_or_default();
+        let period = seconds(connection.object.spec.resync.tools_period_seconds);
+        if !visit.settled || ctx.memory.until_look(&uid, period).is_zero() {
+            let class = if visit.settled { Class::Resync } else { Class::Interactive };
+            if let Some(outcome) = synchronise(handle, status, &connection, class, ctx).await? {
+                return Ok(outcome);
+            }
+            ctx.memory.looked(&uid);
+        }
+        let next_versions = versions::follow(handle, status, visit, &connection, ctx).await?;
+        let tool = status.tool_id.clone().unwrap_or_default();
+        let name = status.name.clone().unwrap_or_default();
+        let again = ctx.memory.until_look(&uid, period).min(next_versions);
+        Ok(Outcome::Ready { message: format!("tool {name} ({tool}) is as the manifest says"), again })
+    }
+
+    async fn clean_up(handle: &mut Handle<Self>, status: &mut ToolStatus, ctx: &Context) -> Result<Outcome, Interrupt> {
+        let tool = handle.object();
+        if !wants_deprecation(tool) {
+            return Ok(
+                observers_first(tool, ctx).unwrap_or(Outcome::Gone { message: "the remote tool is retained".into() })
+            );
+        }
+        if status.endpoint.is_none() {
+            return Ok(Outcome::Gone { message: "nothing was ever done remotely".into() });
+        }
+        if tool.spec.suspend {
+            let message = "suspended, so that the remote tool cannot be deprecated; set `spec.suspend: false`";
+            return Ok(Outcome::waiting(Reason::DeletionBlocked, message));
+        }
+        let (endpoint, organization) = (status.endpoint.as_deref(), status.organization.as_deref());
+        let connection = connect_for_clean_up(ctx, &handle.namespace(), endpoint, organization).await?;
+        let Some(id) = bound_or_marked(handle.object(), status, &connection, ctx).await? else {
+            return Ok(Outcome::Gone { message: "no remote tool carries this object's mark".into() });
+        };
+        if super::tool_version::is_publishing(handle.object(), &id, ctx) {
+            let message = "waits for a publish of the tool to end before the tool is deprecated";
+            return Ok(Outcome::working(Reason::Publishing, message, Duration::from_secs(30)));
+        }
+        deprecate(handle, &id, &connection, ctx).await
+    }
+}
+
+fn seconds(seconds: i32) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+}
+
+/// Observes, decides and acts until nothing is left to do (`None`) or something must be waited for.
+async fn synchronise(
+    handle: &mut Handle<Tool>,
+    status: &mut ToolStatus,
+    connection: &Connection,
+    class: Class,
+    ctx: &Context,
+) -> Result<Option<Outcome>, Interrupt> {
+    let tool = handle.object().clone();
+    let spec = Manifest::of(&tool, ctx);
+    let desired = spec.desired(&tool);
+    let mut named: Option<Option<RemoteTool>> = None;
+    for _ in 0..STEPS {
+        let plan = match status.tool_id.clone() {
+            Some(id) => {
+                let remote = ctx.remote.tool(&connection.established, &id, Duration::ZERO, class).await?;
+                decide::decide(&desired, &Observed::Bound { id: &id, tool: remote.as_deref() })
+            }
+            None => {
+                let marked = marked(&desired, connection, class).await?;
+                decide::decide(
+                    &desired,
+                    &Observed::Unbound { marked: &marked, named: named.as_ref().map(Option::as_ref) },
+                )
+            }
+        };
+        tracing::debug!(object = %tool.describe(), ?plan, "decided");
+        match plan {
+            Plan::InSync => return Ok(None),
+            Plan::End(outcome) => return Ok(Some(outcome)),
+            Plan::LookByName => named = Some(connection.client().tool_by_name(desired.name, class).await?),
+            Plan::Unbind => unbind(status),
+            Plan::Bind { id } => status.tool_id = Some(id),
+            Plan::Adopt { id, modify } => {
+                write(handle, &id, &modify, connection, ctx).await?;
+                status.tool_id = Some(id);
+            }
+            Plan::Modify { id, modify } => {
+                ctx.metrics.drift_corrected();
+                write(handle, &id, &modify, connection, ctx).await?;
+                return Ok(None);
+            }
+            Plan::Create(body) => match create(handle, &body, connection, ctx).await? {
+                Some(id) => {
+                    status.tool_id = Some(id);
+                    status.active_versions = Some(0);
+                    record(handle, status, ctx).await?;
+                    return Ok(None);
+                }
+                None => named = Some(connection.client().tool_by_name(desired.name, class).await?),
+            },
+        }
+    }
+    Ok(Some(Outcome::retrying("the service's tools change while they are read")))
+}
+
+/// The parts of the manifest that the decision needs, in its own types.
+struct Manifest {
+    name: String,
+    tags: Option<Vec<Tag>>,
+    mark: String,
+    hint: String,
+}
+
+impl Manifest {
+    fn of(tool: &Tool, ctx: &Context) -> Self {
+        let (namespace, name) = (tool.namespace().unwrap_or_default(), tool.name_any());
+        let tags = tool
+            .spec
+            .tags
+            .as_ref()
+            .map(|tags| tags.iter().map(|tag| Tag { key: tag.key.clone(), value: tag.value.clone() }).collect());
+        Self {
+            name: tool.remote_name(),
+            tags,
+            mark: ownership::mark(&ctx.settings.owner_id, &namespace, &name),
+            hint: ownership::hint(&namespace, &name),
+        }
+    }
+
+    fn desired<'a>(&'a self, tool: &'a Tool) -> Desired<'a> {
+        Desired {
+            name: &self.name,
+            description: tool.spec.description.as_deref(),
+            tags: self.tags.as_deref(),
+            mark: &self.mark,
+            hint: &self.hint,
+            adoption: tool.spec.adoption_policy,
+            management: tool.spec.management_policy,
+            recreate: annotations::value(tool, RECREATE),
+        }
+    }
+}
+
+/// The active tools with this object's mark. An object that only observes has none.
+async fn marked(desired: &Desired<'_>, connection: &Connection, class: Class) -> Result<Vec<RemoteTool>, amigo::Error> {
+    match desired.management {
+        ManagementPolicy::Observe => Ok(Vec::new()),
+        ManagementPolicy::Manage => connection.client().tools_with_tag(ownership::OWNER_TAG, desired.mark, class).await,
+    }
+}
+
+fn unbind(status: &mut ToolStatus) {
+    status.tool_id = None;
+    status.latest_version = None;
+    status.active_versions = None;
+}
+
+/// Creates the tool; `None` when an active tool has the name.
+async fn create(
+    handle: &mut Handle<Tool>,
+    body: &CreateTool,
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<Option<String>, Interrupt> {
+    let permit = match ctx.claim(handle.object(), &connection.established, Operation::CreateTool, Class::Interactive) {
+        Claim::Granted(permit) => permit,
+        Claim::Queued { estimate } => return Err(Outcome::queued("create the tool", estimate).into()),
+    };
+    match connection.client().create_tool(permit, body).await {
+        Ok(id) => Ok(Some(id)),
+        Err(error) if error.status() == Some(409) => Ok(None),
+        Err(error) if error.effect() == Effect::Unknown => {
+            Err(Outcome::retrying(format!("{error}; whether the tool was created is found out by its mark")).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Writes the id down at once, so that what follows cannot lose it.
+async fn record(handle: &mut Handle<Tool>, status: &ToolStatus, ctx: &Context) -> Result<(), Interrupt> {
+    let message = "the tool was created".to_owned();
+    let verdict = Verdict { state: State::Reconciling, reason: Reason::Progressing, message };
+    handle.write_status(status.clone(), &verdict, ctx.clock.now()).await?;
+    Ok(())
+}
+
+async fn write(
+    handle: &Handle<Tool>,
+    id: &str,
+    modify: &ModifyTool,
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<(), Interrupt> {
+    let permit = match ctx.claim(handle.object(), &connection.established, Operation::ModifyTool, Class::Interactive) {
+        Claim::Granted(permit) => permit,
+        Claim::Queued { estimate } => return Err(Outcome::queued("correct the tool", estimate).into()),
+    };
+    let written = connection.client().modify_tool(permit, id, modify).await;
+    ctx.remote.forget_tool(&connection.established, id);
+    Ok(written?)
+}
+
+fn wants_deprecation(tool: &Tool) -> bool {
+    tool.spec.deletion_policy == DeletionPolicy::Deprecate && tool.spec.management_policy == ManagementPolicy::Manage
+}
+
+/// Whether versions are to be deprecated by specifier.
+fn wants_specifier(tool: &Tool) -> bool {
+    tool.spec.deprecated_versions.is_some() && tool.spec.management_policy == ManagementPolicy::Manage
+}
+
+/// An observed tool carries no mark of ours, so that its ToolVersions need this object to deprecate a version: they go first.
+fn observers_first(tool: &Tool, ctx: &Context) -> Option<Outcome> {
+    if tool.spec.management_policy != ManagementPolicy::Observe {
+        return None;
+    }
+    let (namespace, name) = key(tool);
+    let owing = ctx.versions.by(&super::wake::by_tool(&namespace, &name)).into_iter().find(|version| {
+        let deprecates = version.spec.deletion_policy == DeletionPolicy::Deprecate;
+        deprecates && version.metadata.deletion_timestamp.is_some() && !annotations::is_abandoned(&**version)
+    })?;
+    let message = format!("{} is cleaned up first", owing.describe());
+    Some(Outcome::working(Reason::Progressing, message, WAITING_LOOK))
+}
+
+/// The tool to deprecate: the bound one, or the one that a create with a lost answer has left.
+async fn bound_or_marked(
+    tool: &Tool,
+    status: &ToolStatus,
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<Option<String>, Interrupt> {
+    if let Some(id) = &status.tool_id {
+        return Ok(Some(id.clone()));
+    }
+    let manifest = Manifest::of(tool, ctx);
+    let found = marked(&manifest.desired(tool), connection, Class::Interactive).await?;
+    Ok(found.into_iter().next().map(|tool| tool.id))
+}
+
+async fn deprecate(
+    handle: &Handle<Tool>,
+    id: &str,
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<Outcome, Interrupt> {
+    let tool = handle.object();
+    let manifest = Manifest::of(tool, ctx);
+    let order = Order {
+        stands: &|fresh: &Tool| fresh.metadata.deletion_timestamp.is_some() && wants_deprecation(fresh),
+        operation: Operation::DeprecateTool,
+        count: 1,
+        what: &format!("tool {} ({id})", manifest.name),
+        tool_id: id,
+        mark: Some(&manifest.mark),
+    };
+    let permit = match clear(&order, handle, connection, ctx).await? {
+        Clearance::Go(permit) => permit,
+        Clearance::Retain(message) | Clearance::Done(message) => return Ok(Outcome::Gone { message }),
+    };
+    let done = connection.client().deprecate_tool(permit, id).await;
+    ctx.remote.forget_tool(&connection.established, id);
+    ctx.remote.age_versions(&connection.established, id);
+    match done {
+        Err(error) if error.status() != Some(404) => Err(error.into()),
+        Ok(()) | Err(_) => {
+            ctx.deprecations.done(&key(&*connection.object), &tool.uid().unwrap_or_default());
+            Ok(Outcome::Gone { message: format!("tool {} ({id}) is deprecated", manifest.name) })
+        }
+    }
+}
+
+/// The remote tool that the objects of a Tool work on, or why they must wait.
+pub fn target(tool: Option<&Arc<Tool>>, namespace: &str, name: &str) -> Result<(Arc<Tool>, String), Outcome> {
+    let Some(tool) = tool else {
+        return Err(Outcome::waiting(Reason::ToolNotFound, format!("Tool {namespace}/{name} does not exist")));
+    };
+    let reason = tool.condition("Ready").map(|c| c.reason.clone()).unwrap_or_default();
+    match tool.status.as_ref().and_then(|status| status.tool_id.clone()) {
+        _ if tool.metadata.deletion_timestamp.is_some() => {
+            Err(Outcome::waiting(Reason::ToolNotFound, format!("Tool {namespace}/{name} is being deleted")))
+        }
+        Some(id) if !tool.is_stalled() => Ok((Arc::clone(tool), id)),
+        Some(_) => Err(Outcome::waiting(Reason::ToolNotReady, format!("Tool {namespace}/{name} is stalled: {reason}"))),
+        None => Err(Outcome::waiting(Reason::ToolNotReady, format!("Tool {namespace}/{name} has no remote tool yet"))),
+    }
+}

@@ -1,0 +1,111 @@
+//! The versions of a Tool: the highest and the number of active ones for its status, and `deprecatedVersions`.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use super::{seconds, wants_specifier};
+use crate::amigo::types::{ToolVersion, VersionNumber};
+use crate::amigo::{Class, Operation, Specifier};
+use crate::controllers::Context;
+use crate::controllers::connection::Connection;
+use crate::controllers::deprecate::{Clearance, Order, clear};
+use crate::controllers::driver::Visit;
+use crate::controllers::outcome::{Interrupt, Outcome};
+use crate::controllers::ownership;
+use crate::controllers::tool_version::is_publishing;
+use crate::kubernetes::object::Handle;
+use crate::kubernetes::watch::key;
+use crate::resources::{Reason, Tool, ToolStatus};
+
+/// Keeps the status up with the versions and deprecates those that the manifest names; how long until the next look.
+pub async fn follow(
+    handle: &Handle<Tool>,
+    status: &mut ToolStatus,
+    visit: Visit,
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<Duration, Interrupt> {
+    let Some(id) = status.tool_id.clone() else { return Ok(Duration::MAX) };
+    let uid = format!("{}/versions", handle.object().uid().unwrap_or_default());
+    let period = seconds(connection.object.spec.resync.versions_period_seconds);
+    let at = &connection.established;
+    let due = visit.requested || status.active_versions.is_none() || ctx.memory.until_look(&uid, period).is_zero();
+    let stale = ctx.remote.versions_are_out_of_date(at, &id);
+    let wanted = wants_specifier(handle.object()) && !visit.settled;
+    let versions = if due || stale || wanted {
+        let class = if visit.settled { Class::Resync } else { Class::Interactive };
+        let age = if visit.requested || wanted { Duration::ZERO } else { period / 2 };
+        let (versions, changed) = ctx.remote.versions(at, &id, age, class).await?;
+        ctx.memory.looked(&uid);
+        if changed {
+            let (namespace, name) = key(handle.object());
+            ctx.wake_versions_of_tool(&namespace, &name);
+        }
+        Some(versions)
+    } else {
+        ctx.remote.known_versions(at, &id)
+    };
+    if let Some(versions) = versions {
+        summarise(status, &versions);
+        deprecate(handle, &id, &versions, connection, ctx).await?;
+    }
+    Ok(ctx.memory.until_look(&uid, period))
+}
+
+fn summarise(status: &mut ToolStatus, versions: &[ToolVersion]) {
+    let active = || versions.iter().filter(|version| !version.deprecated);
+    status.latest_version = active().map(|version| version.version).max().map(|latest| latest.to_string());
+    status.active_versions = i32::try_from(active().count()).ok();
+}
+
+/// The active versions that a specifier matches.
+fn matching(specifier: &Specifier, versions: &[ToolVersion]) -> Vec<VersionNumber> {
+    versions.iter().filter(|v| !v.deprecated && specifier.matches(v.version)).map(|v| v.version).collect()
+}
+
+async fn deprecate(
+    handle: &Handle<Tool>,
+    id: &str,
+    versions: &[ToolVersion],
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<(), Interrupt> {
+    let tool = handle.object();
+    let Some(text) = tool.spec.deprecated_versions.as_deref().filter(|_| wants_specifier(tool)) else { return Ok(()) };
+    let specifier = Specifier::parse(text).map_err(|error| {
+        Outcome::stalled(
+            Reason::InvalidSpec,
+            format!("`spec.deprecatedVersions`: {error}; use a PEP 440 specifier such as '<1.4'"),
+        )
+    })?;
+    let matching = matching(&specifier, versions);
+    if matching.is_empty() {
+        return Ok(());
+    }
+    if is_publishing(tool, id, ctx) {
+        let message = "waits for a publish of the tool to end before versions are deprecated";
+        return Err(Outcome::working(Reason::Publishing, message, Duration::from_secs(30)).into());
+    }
+    let (namespace, name) = key(tool);
+    let order = Order {
+        stands: &|fresh: &Tool| {
+            fresh.metadata.deletion_timestamp.is_none()
+                && !fresh.spec.suspend
+                && fresh.spec.deprecated_versions.as_deref() == Some(text)
+        },
+        operation: Operation::DeprecateVersions,
+        count: i32::try_from(matching.len()).unwrap_or(i32::MAX),
+        what: &format!("versions {text} of tool {}", tool.remote_name()),
+        tool_id: id,
+        mark: Some(&ownership::mark(&ctx.settings.owner_id, &namespace, &name)),
+    };
+    let Clearance::Go(permit) = clear(&order, handle, connection, ctx).await? else { return Ok(()) };
+    let done = connection.client().deprecate_versions(permit, id, &specifier).await;
+    ctx.remote.age_versions(&connection.established, id);
+    done?;
+    ctx.deprecations.done(&key(&*connection.object), &tool.uid().unwrap_or_default());
+    ctx.wake_dependants_of_tool(&namespace, &name);
+    Err(Outcome::working(Reason::Progressing, format!("versions {text} were deprecated"), Duration::from_secs(1))
+        .into())
+}

@@ -1,0 +1,432 @@
+//! `ToolEnvSecret`: observe, decide, act. The variables of a tool are decided and sent for all its ToolEnvSecrets together;
+//! each then writes its own share into its status.
+
+mod clean_up;
+pub mod decide;
+pub mod resolve;
+pub mod sent;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt;
+use secrecy::SecretString;
+
+use self::decide::{Delta, Freshness, Member, Plan};
+use self::resolve::{Problem, Secrets, resolve};
+use super::Context;
+use super::connection::{Connection, connect};
+use super::driver::{Kind, Visit};
+use super::memory::jittered;
+use super::outcome::{Interrupt, Outcome};
+use super::tool::rivals::age;
+use super::tool::target;
+use super::wake::{by_tool, variables_secrets};
+use crate::amigo::types::Tool as RemoteTool;
+use crate::amigo::{Claim, Class, DeleteVariable, Effect, InsertVariable, Operation, UpdateVariable, VariablesDelta};
+use crate::kubernetes::conditions::{State, Verdict};
+use crate::kubernetes::events;
+use crate::kubernetes::object::{Handle, has_finalizer};
+use crate::kubernetes::secrets;
+use crate::resources::tool_env_secret::{SyncedVariable, Visibility};
+use crate::resources::{Reason, ToolEnvSecret, ToolEnvSecretStatus};
+
+/// How long a new or changed object waits for others of the same tool, so that they share one call.
+const GATHERING: Duration = Duration::from_millis(200);
+
+/// How often a delta is decided anew in one visit, because the service has other names than were read.
+const ATTEMPTS: usize = 2;
+
+impl Kind for ToolEnvSecret {
+    async fn apply(
+        handle: &mut Handle<Self>,
+        status: &mut ToolEnvSecretStatus,
+        visit: Visit,
+        ctx: &Context,
+    ) -> Result<Outcome, Interrupt> {
+        let namespace = handle.namespace();
+        let name = handle.object().spec.tool_ref.name.clone();
+        let (tool, tool_id) = target(ctx.tools.get(&namespace, &name).as_ref(), &namespace, &name)?;
+        let connection = connect(ctx, &tool).await?;
+        status.organization = Some(connection.established.organization.clone());
+        status.endpoint = Some(connection.established.endpoint.clone());
+        status.tool_id = Some(tool_id.clone());
+        if !visit.settled {
+            tokio::time::sleep(GATHERING).await;
+        }
+        let lock = ctx.sent.lock(&tool_id);
+        let _turn = lock.lock().await;
+        let sync = Sync { tool_id: &tool_id, connection: &connection, ctx };
+        let members = sync.members(handle).await?;
+        sync.run(handle, status, visit, &members).await
+    }
+
+    async fn clean_up(
+        handle: &mut Handle<Self>,
+        status: &mut ToolEnvSecretStatus,
+        ctx: &Context,
+    ) -> Result<Outcome, Interrupt> {
+        clean_up::clean_up(handle, status, ctx).await
+    }
+}
+
+/// One synchronisation of a tool's variables.
+struct Sync<'a> {
+    tool_id: &'a str,
+    connection: &'a Connection,
+    ctx: &'a Context,
+}
+
+impl Sync<'_> {
+    /// All ToolEnvSecrets of the tool; this object as it is in hand, the others as the cache shows them.
+    async fn members(&self, handle: &Handle<ToolEnvSecret>) -> Result<Vec<Member>, Interrupt> {
+        let object = handle.object();
+        let namespace = handle.namespace();
+        let others = self.ctx.variables.by(&by_tool(&namespace, &object.spec.tool_ref.name));
+        let others =
+            others.iter().filter(|other| other.uid() != object.uid() && other.metadata.deletion_timestamp.is_none());
+        let mut members = vec![self.member(object).await?];
+        for other in others {
+            members.push(self.member(other).await?);
+        }
+        Ok(members)
+    }
+
+    async fn member(&self, object: &ToolEnvSecret) -> Result<Member, Interrupt> {
+        let secrets = read_secrets(object, self.ctx).await?;
+        Ok(Member {
+            uid: object.uid().unwrap_or_default(),
+            name: object.name_any(),
+            age: age(object),
+            resolved: resolve(&object.spec, &secrets),
+            recorded: object.status.as_ref().map(|status| status.variables.clone()).unwrap_or_default(),
+            deletion_policy: object.spec.deletion_policy,
+            acts: has_finalizer(object) && !object.spec.suspend && object.metadata.deletion_timestamp.is_none(),
+            synced: is_synced(object, &secrets),
+        })
+    }
+
+    async fn run(
+        &self,
+        handle: &mut Handle<ToolEnvSecret>,
+        status: &mut ToolEnvSecretStatus,
+        visit: Visit,
+        members: &[Member],
+    ) -> Result<Outcome, Interrupt> {
+        let uid = handle.object().uid().unwrap_or_default();
+        let Some(own) = members.iter().find(|member| member.uid == uid) else {
+            return Ok(Outcome::retrying("the object is not among those of its tool"));
+        };
+        self.recall(members);
+        let rewrite = self.until_rewrite(&uid, status).is_zero();
+        let period = seconds(self.connection.object.spec.resync.tools_period_seconds);
+        let due = self.ctx.memory.until_look(&uid, period).is_zero();
+        let settled = visit.settled && own.synced && self.all_sent(own) && !rewrite && !due;
+        if settled {
+            return Ok(self.ready(&uid, status, own));
+        }
+        let class = if visit.settled && rewrite { Class::Rewrite } else { Class::Interactive };
+        let mut age = if visit.settled && !visit.requested { period } else { Duration::ZERO };
+        for attempt in 1..=ATTEMPTS {
+            let remote = self.remote_tool(age, if visit.settled { Class::Resync } else { Class::Interactive }).await?;
+            let plan = self.plan(members, &remote, rewrite.then_some(uid.as_str())).await?;
+            self.write_ahead(handle, status, &plan).await?;
+            match self.send(handle, members, &plan.delta, class).await? {
+                Answer::Done => {
+                    self.ctx.memory.looked(&uid);
+                    return Ok(self.settle(handle, status, own, &plan).await);
+                }
+                Answer::Disagrees(problem) if attempt == ATTEMPTS => return Ok(problem),
+                Answer::Disagrees(_) => age = Duration::ZERO,
+            }
+        }
+        Ok(Outcome::retrying("the tool's variables change while they are sent"))
+    }
+
+    /// After a start, what the status says was sent counts as sent.
+    fn recall(&self, members: &[Member]) {
+        for member in members.iter().filter(|member| member.synced) {
+            for (name, variable) in &member.resolved.variables {
+                let at = &self.connection.established;
+                let recorded = member.recorded.iter().any(|recorded| &recorded.name == name);
+                if recorded && self.ctx.sent.is_last(at, self.tool_id, name, &variable.value).is_none() {
+                    self.ctx.sent.note(at, self.tool_id, name, &variable.value);
+                }
+            }
+        }
+    }
+
+    fn is_sent(&self, name: &str, value: &SecretString) -> bool {
+        self.ctx.sent.is_last(&self.connection.established, self.tool_id, name, value) == Some(true)
+    }
+
+    fn all_sent(&self, own: &Member) -> bool {
+        let names: BTreeSet<&String> = own.recorded.iter().map(|variable| &variable.name).collect();
+        let wanted: BTreeSet<&String> = own.resolved.variables.keys().collect();
+        names == wanted && own.resolved.variables.iter().all(|(name, variable)| self.is_sent(name, &variable.value))
+    }
+
+    async fn remote_tool(&self, age: Duration, class: Class) -> Result<Arc<RemoteTool>, Interrupt> {
+        let tool = self.ctx.remote.tool(&self.connection.established, self.tool_id, age, class).await?;
+        match tool {
+            Some(tool) if !tool.deprecated => Ok(tool),
+            _ => Err(Outcome::waiting(Reason::ToolNotReady, "the remote tool is deprecated or gone").into()),
+        }
+    }
+
+    async fn plan(&self, members: &[Member], remote: &RemoteTool, rewrite: Option<&str>) -> Result<Plan, Interrupt> {
+        let versions = if decide::may_delete(members) {
+            let at = &self.connection.established;
+            Some(self.ctx.remote.versions(at, self.tool_id, Duration::ZERO, Class::Interactive).await?.0)
+        } else {
+            None
+        };
+        let freshness = |uid: &str, name: &str, value: &SecretString| {
+            if rewrite != Some(uid) && self.is_sent(name, value) { Freshness::Sent } else { Freshness::Unsent }
+        };
+        Ok(decide::decide(members, remote, versions.as_deref().map(Vec::as_slice), freshness))
+    }
+
+    /// Names that are about to be inserted are written down first, so that a clean-up after a lost answer knows them.
+    async fn write_ahead(
+        &self,
+        handle: &mut Handle<ToolEnvSecret>,
+        status: &mut ToolEnvSecretStatus,
+        plan: &Plan,
+    ) -> Result<(), Interrupt> {
+        let uid = handle.object().uid().unwrap_or_default();
+        let Some(share) = plan.shares.get(&uid) else { return Ok(()) };
+        let is_new = |variable: &&SyncedVariable| !status.variables.iter().any(|v| v.name == variable.name);
+        let new: Vec<SyncedVariable> = share.variables.iter().filter(is_new).cloned().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        status.variables.extend(new);
+        status.variables.sort_by(|a, b| a.name.cmp(&b.name));
+        let message = "sends the variables".to_owned();
+        let verdict = Verdict { state: State::Reconciling, reason: Reason::Progressing, message };
+        handle.write_status(status.clone(), &verdict, self.ctx.clock.now()).await?;
+        Ok(())
+    }
+
+    /// Sends one delta for the whole tool.
+    async fn send(
+        &self,
+        handle: &Handle<ToolEnvSecret>,
+        members: &[Member],
+        delta: &Delta,
+        class: Class,
+    ) -> Result<Answer, Interrupt> {
+        if delta.is_empty() {
+            return Ok(Answer::Done);
+        }
+        let at = &self.connection.established;
+        let permit = match self.ctx.claim(handle.object(), at, Operation::ModifyVariables, class) {
+            Claim::Granted(permit) => permit,
+            Claim::Queued { estimate } => return Err(Outcome::queued("send the variables", estimate).into()),
+        };
+        let body = body(members, delta);
+        match self.connection.client().modify_variables(permit, self.tool_id, &body).await {
+            Ok(()) => {
+                self.sent(members, delta);
+                Ok(Answer::Done)
+            }
+            Err(error) if matches!(error.status(), Some(400 | 409)) => {
+                self.ctx.remote.forget_tool(at, self.tool_id);
+                Ok(Answer::Disagrees(refused(error.status(), delta)))
+            }
+            Err(error) => {
+                if error.effect() == Effect::Unknown {
+                    let touched = delta.inserts.keys().chain(&delta.updates).chain(&delta.deletes);
+                    touched.for_each(|name| self.ctx.sent.forget(at, self.tool_id, name));
+                }
+                self.ctx.remote.forget_tool(at, self.tool_id);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Notes what the service has now.
+    fn sent(&self, members: &[Member], delta: &Delta) {
+        let at = &self.connection.established;
+        let now = self.ctx.clock.now();
+        let names: BTreeSet<&String> = delta.inserts.keys().chain(&delta.updates).collect();
+        for member in members.iter().filter(|member| member.acts) {
+            for (name, variable) in member.resolved.variables.iter().filter(|(name, _)| names.contains(name)) {
+                if owner_of(members, name).is_some_and(|owner| owner.uid == member.uid) {
+                    self.ctx.sent.note(at, self.tool_id, name, &variable.value);
+                    self.ctx.sent.set_time(&member.uid, now);
+                }
+            }
+        }
+        for name in &delta.deletes {
+            self.ctx.sent.forget(at, self.tool_id, name);
+        }
+        if !delta.inserts.is_empty() || !delta.deletes.is_empty() {
+            self.ctx.sent.changed(self.tool_id);
+        }
+        self.ctx.remote.change_tool(at, self.tool_id, |tool| apply_names(tool, delta));
+        tracing::info!(
+            tool_id = self.tool_id,
+            inserted = delta.inserts.len(),
+            updated = delta.updates.len(),
+            deleted = delta.deletes.len(),
+            "variables were sent"
+        );
+    }
+
+    async fn settle(
+        &self,
+        handle: &Handle<ToolEnvSecret>,
+        status: &mut ToolEnvSecretStatus,
+        own: &Member,
+        plan: &Plan,
+    ) -> Outcome {
+        let share = plan.shares.get(&own.uid).cloned().unwrap_or_default();
+        let skipped: Vec<String> = own.resolved.skipped.iter().take(256).cloned().collect();
+        if !skipped.is_empty() && skipped != status.skipped_keys {
+            let note = format!("keys that cannot be names of variables are skipped: {}", skipped.join(", "));
+            let now = self.ctx.clock.now();
+            self.ctx.events.publish(handle.object(), events::Kind::Warning, Reason::KeysSkipped, &note, now).await;
+        }
+        status.skipped_keys = skipped;
+        status.variables.clone_from(&share.variables);
+        status.synced_generation = handle.object().metadata.generation;
+        status.synced_secrets.clone_from(&own.resolved.secrets);
+        if let Some(time) = self.ctx.sent.time(&own.uid) {
+            status.last_sync_time = Some(time.to_string());
+        } else if status.last_sync_time.is_none() {
+            status.last_sync_time = Some(self.ctx.clock.now().to_string());
+        }
+        problem(&share.problems).unwrap_or_else(|| self.ready(&own.uid, status, own))
+    }
+
+    fn ready(&self, uid: &str, status: &ToolEnvSecretStatus, own: &Member) -> Outcome {
+        let period = seconds(self.connection.object.spec.resync.tools_period_seconds);
+        let again = self.ctx.memory.until_look(uid, period).min(self.until_rewrite(uid, status));
+        let count = own.resolved.variables.len();
+        let message = format!("{count} {} in the service", if count == 1 { "variable is" } else { "variables are" });
+        Outcome::Ready { message, again }
+    }
+
+    /// How long until everything is sent again, because values cannot be read back.
+    fn until_rewrite(&self, uid: &str, status: &ToolEnvSecretStatus) -> Duration {
+        let period = self.connection.object.spec.resync.variables_rewrite_period_seconds;
+        let last = status.last_sync_time.as_ref().and_then(|text| text.parse::<Timestamp>().ok());
+        let (Some(last), true) = (self.ctx.sent.time(uid).or(last), period > 0) else { return Duration::MAX };
+        let period = SignedDuration::try_from(jittered(uid, seconds(period))).unwrap_or(SignedDuration::MAX);
+        Duration::try_from(period - self.ctx.clock.now().duration_since(last)).unwrap_or(Duration::ZERO)
+    }
+}
+
+/// How the service took a delta.
+enum Answer {
+    Done,
+    /// It has other names than were read; if that stays so, this is the outcome.
+    Disagrees(Outcome),
+}
+
+fn seconds(seconds: i32) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+}
+
+/// The Secrets that an object names, read one by one.
+async fn read_secrets(object: &ToolEnvSecret, ctx: &Context) -> Result<Secrets, Interrupt> {
+    let mut all = Secrets::new();
+    for (namespace, name) in variables_secrets(object) {
+        let secret = secrets::read(&ctx.client, &namespace, &name).await?;
+        all.insert(name, secret);
+    }
+    Ok(all)
+}
+
+/// Whether the status says that this very state of manifest and Secrets was sent.
+fn is_synced(object: &ToolEnvSecret, secrets: &Secrets) -> bool {
+    let Some(status) = &object.status else { return false };
+    status.synced_generation == object.metadata.generation
+        && status.synced_secrets == resolve(&object.spec, secrets).secrets
+        && secrets.values().all(Option::is_some)
+}
+
+/// The member that may set a variable: the oldest that names it.
+fn owner_of<'m>(members: &'m [Member], name: &str) -> Option<&'m Member> {
+    members.iter().filter(|member| member.resolved.names(name)).min_by(|a, b| a.age.cmp(&b.age))
+}
+
+/// The body of the call: the only place where values are looked up by name.
+fn body(members: &[Member], delta: &Delta) -> VariablesDelta {
+    let value = |name: &str| {
+        let variable = owner_of(members, name).and_then(|owner| owner.resolved.variables.get(name));
+        variable.map(|variable| variable.value.clone())
+    };
+    VariablesDelta {
+        inserts: delta
+            .inserts
+            .iter()
+            .filter_map(|(name, visibility)| {
+                let is_secret = *visibility == Visibility::Secret;
+                Some(InsertVariable { name: name.clone(), value: value(name)?, is_secret })
+            })
+            .collect(),
+        updates: delta
+            .updates
+            .iter()
+            .filter_map(|name| Some(UpdateVariable { name: name.clone(), value: value(name)? }))
+            .collect(),
+        deletes: delta.deletes.iter().map(|name| DeleteVariable { name: name.clone() }).collect(),
+    }
+}
+
+/// What a refused delta means if it stays refused on a fresh read. Its text is never looked at: it may echo values.
+fn refused(status: Option<u16>, delta: &Delta) -> Outcome {
+    let names = delta.inserts.keys().cloned().collect::<Vec<_>>().join(", ");
+    if status == Some(409) && !delta.inserts.is_empty() {
+        return Outcome::Retrying {
+            reason: Reason::VariableBlocked,
+            message: format!(
+                "the service refuses to add {names} for now; a name that was deleted is blocked for a while"
+            ),
+            after: Duration::from_secs(15),
+        };
+    }
+    Outcome::retrying("the service refused the change of variables, as it has other names or versions than were read")
+}
+
+fn apply_names(tool: &mut RemoteTool, delta: &Delta) {
+    for (name, visibility) in &delta.inserts {
+        match visibility {
+            Visibility::Plain => tool.envvars.push(name.clone()),
+            Visibility::Secret => tool.secret_envvars.push(name.clone()),
+        }
+    }
+    tool.envvars.retain(|name| !delta.deletes.contains(name));
+    tool.secret_envvars.retain(|name| !delta.deletes.contains(name));
+}
+
+/// The outcome of a member with problems: the gravest decides the reason, the message has them all.
+fn problem(problems: &BTreeSet<Problem>) -> Option<Outcome> {
+    let gravest = problems.iter().map(|problem| problem.reason).min_by_key(|reason| gravity(*reason))?;
+    let mut sorted: Vec<&Problem> = problems.iter().collect();
+    sorted.sort_by_key(|problem| gravity(problem.reason));
+    let message = sorted.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
+    Some(match gravest {
+        Reason::SecretNotFound | Reason::SecretKeyNotFound | Reason::VariableInUse => {
+            Outcome::waiting(gravest, message)
+        }
+        _ => Outcome::stalled(gravest, message),
+    })
+}
+
+/// The order in which problems matter.
+const fn gravity(reason: Reason) -> u8 {
+    match reason {
+        Reason::SecretNotFound => 0,
+        Reason::SecretKeyNotFound => 1,
+        Reason::SecretValueInvalid => 2,
+        Reason::VisibilityMismatch => 3,
+        Reason::VariableConflict => 4,
+        _ => 5,
+    }
+}

@@ -1,0 +1,264 @@
+//! From a manifest and the Secrets that it names to the variables that it wants. Pure; the values in here live for one
+//! reconcile.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::Secret;
+use secrecy::SecretString;
+
+use crate::resources::tool_env_secret::{EnvFromSource, EnvVar, SyncedSecret, Visibility};
+use crate::resources::{Reason, ToolEnvSecretSpec};
+
+/// A variable that a manifest wants.
+#[derive(Debug, Clone)]
+pub struct Variable {
+    /// Plain or secret.
+    pub visibility: Visibility,
+    /// The value; never printed.
+    pub value: SecretString,
+}
+
+/// Something that keeps a variable from being sent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    /// Why.
+    pub reason: Reason,
+    /// For a person; without any value.
+    pub message: String,
+}
+
+impl Problem {
+    pub fn new(reason: Reason, message: String) -> Self {
+        Self { reason, message }
+    }
+}
+
+/// What a manifest and its Secrets come to.
+#[derive(Debug, Default, Clone)]
+pub struct Resolved {
+    /// What can be sent, by name.
+    pub variables: BTreeMap<String, Variable>,
+    /// Names whose value cannot be had now: what was there stays.
+    pub held: BTreeSet<String>,
+    /// A whole Secret cannot be had now: nothing that was there goes.
+    pub hold_all: bool,
+    /// Keys of `envFrom` Secrets that cannot be names.
+    pub skipped: BTreeSet<String>,
+    /// What is in the way.
+    pub problems: BTreeSet<Problem>,
+    /// The state of the Secrets that were read.
+    pub secrets: Vec<SyncedSecret>,
+}
+
+impl Resolved {
+    /// Whether the manifest names the variable, sent or not.
+    #[must_use]
+    pub fn names(&self, name: &str) -> bool {
+        self.variables.contains_key(name) || self.held.contains(name)
+    }
+
+    fn problem(&mut self, reason: Reason, message: String) {
+        self.problems.insert(Problem::new(reason, message));
+    }
+
+    fn wants(&mut self, name: &str, visibility: Visibility, value: String) {
+        self.held.remove(name);
+        self.variables.insert(name.to_owned(), Variable { visibility, value: SecretString::from(value) });
+    }
+
+    fn holds(&mut self, name: &str) {
+        self.variables.remove(name);
+        self.held.insert(name.to_owned());
+    }
+}
+
+/// The Secrets of a reconcile by name; `None` for one that does not exist.
+pub type Secrets = BTreeMap<String, Option<Secret>>;
+
+/// Resolves a manifest: later `envFrom` wins over earlier, `env` over both.
+#[must_use]
+pub fn resolve(spec: &ToolEnvSecretSpec, secrets: &Secrets) -> Resolved {
+    let mut resolved = Resolved { secrets: states(secrets), ..Resolved::default() };
+    for source in &spec.env_from {
+        whole(source, secrets, &mut resolved);
+    }
+    for entry in &spec.env {
+        single(entry, secrets, &mut resolved);
+    }
+    resolved
+}
+
+fn states(secrets: &Secrets) -> Vec<SyncedSecret> {
+    let state = |(name, secret): (&String, &Option<Secret>)| {
+        let (uid, resource_version) = crate::kubernetes::secrets::state(secret.as_ref()?);
+        Some(SyncedSecret { name: name.clone(), uid, resource_version })
+    };
+    secrets.iter().filter_map(state).collect()
+}
+
+/// All keys of a Secret. One without any key counts as missing: it is being rewritten, or was never filled.
+fn whole(source: &EnvFromSource, secrets: &Secrets, resolved: &mut Resolved) {
+    let name = &source.secret_ref.name;
+    let data = secrets.get(name).and_then(Option::as_ref).map(|secret| secret.data.clone().unwrap_or_default());
+    let Some(data) = data else {
+        resolved.hold_all = true;
+        return resolved.problem(Reason::SecretNotFound, format!("Secret {name} does not exist"));
+    };
+    if data.is_empty() {
+        resolved.hold_all = true;
+        return resolved.problem(Reason::SecretNotFound, format!("Secret {name} has no keys"));
+    }
+    for (key, value) in data {
+        let variable = format!("{}{key}", source.prefix.as_deref().unwrap_or_default());
+        if !is_variable_name(&variable) {
+            resolved.skipped.insert(variable);
+            continue;
+        }
+        match String::from_utf8(value.0) {
+            Ok(value) => resolved.wants(&variable, source.visibility.unwrap_or(Visibility::Secret), value),
+            Err(_) => not_text(&variable, &key, name, resolved),
+        }
+    }
+}
+
+fn single(entry: &EnvVar, secrets: &Secrets, resolved: &mut Resolved) {
+    if let Some(value) = &entry.value {
+        return resolved.wants(&entry.name, Visibility::Plain, value.clone());
+    }
+    let Some(selector) = entry.value_from.as_ref().map(|from| &from.secret_key_ref) else { return };
+    let Some(secret) = secrets.get(&selector.name).and_then(Option::as_ref) else {
+        resolved.holds(&entry.name);
+        return resolved.problem(Reason::SecretNotFound, format!("Secret {} does not exist", selector.name));
+    };
+    let Some(value) = secret.data.as_ref().and_then(|data| data.get(&selector.key)) else {
+        resolved.holds(&entry.name);
+        let message = format!("Secret {} has no key {}", selector.name, selector.key);
+        return resolved.problem(Reason::SecretKeyNotFound, message);
+    };
+    match String::from_utf8(value.0.clone()) {
+        Ok(value) => resolved.wants(&entry.name, entry.visibility.unwrap_or(Visibility::Secret), value),
+        Err(_) => not_text(&entry.name, &selector.key, &selector.name, resolved),
+    }
+}
+
+fn not_text(variable: &str, key: &str, secret: &str, resolved: &mut Resolved) {
+    resolved.holds(variable);
+    resolved
+        .problem(Reason::SecretValueInvalid, format!("key {key} of Secret {secret} is not UTF-8 text and is not sent"));
+}
+
+/// `^[A-Za-z_][A-Za-z0-9_]*$` with at least one of `[A-Z_]`, as the service wants.
+#[must_use]
+pub fn is_variable_name(name: &str) -> bool {
+    let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+    first
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && name.bytes().any(|b| b.is_ascii_uppercase() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::ByteString;
+    use secrecy::ExposeSecret;
+    use serde_json::json;
+
+    fn secret(name: &str, data: &[(&str, &[u8])]) -> (String, Option<Secret>) {
+        let mut secret = Secret::default();
+        secret.metadata.uid = Some(format!("uid-{name}"));
+        secret.metadata.resource_version = Some("7".into());
+        secret.data = Some(data.iter().map(|(k, v)| ((*k).to_owned(), ByteString(v.to_vec()))).collect());
+        (name.to_owned(), Some(secret))
+    }
+
+    fn spec(spec: serde_json::Value) -> ToolEnvSecretSpec {
+        let mut with_tool = spec;
+        with_tool["toolRef"] = json!({"name": "weather"});
+        serde_json::from_value(with_tool).unwrap()
+    }
+
+    fn shown(resolved: &Resolved) -> Vec<(String, Visibility, String)> {
+        resolved.variables.iter().map(|(n, v)| (n.clone(), v.visibility, v.value.expose_secret().to_owned())).collect()
+    }
+
+    fn reasons(resolved: &Resolved) -> Vec<Reason> {
+        resolved.problems.iter().map(|p| p.reason).collect()
+    }
+
+    #[test]
+    fn later_sources_win_and_env_wins_over_all() {
+        let spec = spec(json!({
+            "envFrom": [{"secretRef": {"name": "a"}}, {"secretRef": {"name": "b"}}],
+            "env": [{"name": "C", "value": "env"}]
+        }));
+        let secrets =
+            Secrets::from([secret("a", &[("A", b"a"), ("B", b"a"), ("C", b"a")]), secret("b", &[("B", b"b")])]);
+        let resolved = resolve(&spec, &secrets);
+        assert_eq!(
+            shown(&resolved),
+            [
+                ("A".into(), Visibility::Secret, "a".into()),
+                ("B".into(), Visibility::Secret, "b".into()),
+                ("C".into(), Visibility::Plain, "env".into()),
+            ]
+        );
+        assert!(resolved.problems.is_empty() && !resolved.hold_all);
+        assert_eq!(resolved.secrets.len(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_held_and_named() {
+        let one = json!({"env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "a", "key": "k"}}}]});
+        let from = json!({"envFrom": [{"secretRef": {"name": "a"}}]});
+        let table: [(serde_json::Value, Secrets, Reason, bool); 6] = [
+            (one.clone(), Secrets::from([("a".into(), None)]), Reason::SecretNotFound, false),
+            (one.clone(), Secrets::from([secret("a", &[("x", b"")])]), Reason::SecretKeyNotFound, false),
+            (one, Secrets::from([secret("a", &[("k", b"\xff")])]), Reason::SecretValueInvalid, false),
+            (from.clone(), Secrets::from([("a".into(), None)]), Reason::SecretNotFound, true),
+            (from.clone(), Secrets::from([secret("a", &[])]), Reason::SecretNotFound, true),
+            (from, Secrets::from([secret("a", &[("KEY", b"\xff")])]), Reason::SecretValueInvalid, false),
+        ];
+        for (manifest, secrets, reason, hold_all) in table {
+            let resolved = resolve(&spec(manifest.clone()), &secrets);
+            assert_eq!(reasons(&resolved), [reason], "{manifest}");
+            assert_eq!(resolved.hold_all, hold_all, "{manifest}");
+            assert!(hold_all || resolved.held.contains("KEY"), "{manifest}");
+            assert!(resolved.variables.is_empty());
+        }
+    }
+
+    #[test]
+    fn keys_that_are_no_names_are_skipped() {
+        let spec =
+            spec(json!({"envFrom": [{"secretRef": {"name": "a"}, "prefix": "P_"}, {"secretRef": {"name": "b"}}]}));
+        let secrets =
+            Secrets::from([secret("a", &[("key", b"1")]), secret("b", &[("tls.crt", b"1"), ("lower", b"1")])]);
+        let resolved = resolve(&spec, &secrets);
+        assert_eq!(shown(&resolved).len(), 1);
+        assert_eq!(shown(&resolved)[0].0, "P_key");
+        assert_eq!(resolved.skipped, BTreeSet::from(["lower".into(), "tls.crt".into()]));
+    }
+
+    #[test]
+    fn names_are_judged_as_the_service_does() {
+        for (name, valid) in [
+            ("A", true),
+            ("_", true),
+            ("a_b", true),
+            ("aB", true),
+            ("abc", false),
+            ("1A", false),
+            ("A-B", false),
+            ("", false),
+            ("Ä", false),
+        ] {
+            assert_eq!(is_variable_name(name), valid, "{name}");
+        }
+    }
+
+    #[test]
+    fn no_value_is_printed() {
+        let spec = spec(json!({"env": [{"name": "A", "value": "canary"}]}));
+        assert!(!format!("{:?}", resolve(&spec, &Secrets::new())).contains("canary"));
+    }
+}

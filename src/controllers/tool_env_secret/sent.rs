@@ -1,0 +1,123 @@
+//! What this process has sent, as fingerprints under a key that only this process has: enough to see a change, useless for
+//! guessing a value, and gone with the process.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use hmac::{Hmac, KeyInit, Mac};
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+
+use crate::controllers::connection::Established;
+
+/// Endpoint, organization, tool id, variable.
+type Place = (String, String, String, String);
+
+type Fingerprint = [u8; 32];
+
+/// The variables that this process has sent.
+pub struct Sent {
+    key: [u8; 32],
+    fingerprints: Mutex<HashMap<Place, Fingerprint>>,
+    times: Mutex<HashMap<String, Timestamp>>,
+    changes: Mutex<HashMap<String, u64>>,
+    refusals: Mutex<HashMap<String, u64>>,
+    locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Default for Sent {
+    fn default() -> Self {
+        Self {
+            key: rand::random(),
+            fingerprints: Mutex::default(),
+            times: Mutex::default(),
+            changes: Mutex::default(),
+            refusals: Mutex::default(),
+            locks: Mutex::default(),
+        }
+    }
+}
+
+fn place(at: &Established, tool_id: &str, name: &str) -> Place {
+    (at.endpoint.clone(), at.organization.clone(), tool_id.to_owned(), name.to_owned())
+}
+
+impl Sent {
+    fn fingerprint(&self, value: &SecretString) -> Fingerprint {
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.key) else { return [0; 32] };
+        mac.update(value.expose_secret().as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// Whether this value was the last one sent; `None` when this process has sent none.
+    #[must_use]
+    pub fn is_last(&self, at: &Established, tool_id: &str, name: &str, value: &SecretString) -> Option<bool> {
+        let fingerprint = self.fingerprint(value);
+        let known = self.fingerprints.lock().ok()?.get(&place(at, tool_id, name)).copied()?;
+        Some(known == fingerprint)
+    }
+
+    /// The service has this value.
+    pub fn note(&self, at: &Established, tool_id: &str, name: &str, value: &SecretString) {
+        let fingerprint = self.fingerprint(value);
+        if let Ok(mut fingerprints) = self.fingerprints.lock() {
+            fingerprints.insert(place(at, tool_id, name), fingerprint);
+        }
+    }
+
+    /// What value the service has is not known any more.
+    pub fn forget(&self, at: &Established, tool_id: &str, name: &str) {
+        if let Ok(mut fingerprints) = self.fingerprints.lock() {
+            fingerprints.remove(&place(at, tool_id, name));
+        }
+    }
+
+    /// Values of the object `uid` were sent.
+    pub fn set_time(&self, uid: &str, time: Timestamp) {
+        if let Ok(mut times) = self.times.lock() {
+            times.insert(uid.to_owned(), time);
+        }
+    }
+
+    /// When values of the object `uid` were last sent by this process.
+    #[must_use]
+    pub fn time(&self, uid: &str) -> Option<Timestamp> {
+        self.times.lock().ok()?.get(uid).copied()
+    }
+
+    /// The names of the tool's variables changed.
+    pub fn changed(&self, tool_id: &str) {
+        if let Ok(mut changes) = self.changes.lock() {
+            *changes.entry(tool_id.to_owned()).or_default() += 1;
+        }
+    }
+
+    fn change(&self, tool_id: &str) -> u64 {
+        self.changes.lock().ok().and_then(|changes| changes.get(tool_id).copied()).unwrap_or_default()
+    }
+
+    /// A publish of the ToolVersion `uid` was refused with the variables as they are now.
+    pub fn note_refusal(&self, uid: &str, tool_id: &str) {
+        let change = self.change(tool_id);
+        if let Ok(mut refusals) = self.refusals.lock() {
+            refusals.insert(uid.to_owned(), change);
+        }
+    }
+
+    /// Whether the variables changed since the publish was refused, as far as this process knows.
+    #[must_use]
+    pub fn changed_since_refusal(&self, uid: &str, tool_id: &str) -> bool {
+        let change = self.change(tool_id);
+        self.refusals.lock().map_or(true, |refusals| refusals.get(uid) != Some(&change))
+    }
+
+    /// One at a time decides and sends for a tool.
+    #[must_use]
+    pub fn lock(&self, tool_id: &str) -> Arc<tokio::sync::Mutex<()>> {
+        match self.locks.lock() {
+            Ok(mut locks) => Arc::clone(locks.entry(tool_id.to_owned()).or_default()),
+            Err(_) => Arc::default(),
+        }
+    }
+}

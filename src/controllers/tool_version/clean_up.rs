@@ -1,0 +1,129 @@
+//! What is left to do before a ToolVersion may go: nothing, or to deprecate its version.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use super::decide::{Flight, Plan};
+use super::{Look, plan, record, seconds};
+use crate::amigo::types::VersionNumber;
+use crate::amigo::{Class, Operation, Specifier};
+use crate::controllers::Context;
+use crate::controllers::connection::{Connection, connect_for_clean_up};
+use crate::controllers::deprecate::{Clearance, Order, clear};
+use crate::controllers::outcome::{Interrupt, Outcome};
+use crate::controllers::ownership;
+use crate::controllers::tool_version::publishes::State;
+use crate::kubernetes::object::Handle;
+use crate::kubernetes::watch::key;
+use crate::resources::tool::{DeletionPolicy, ManagementPolicy};
+use crate::resources::{Reason, ToolVersion, ToolVersionStatus};
+
+/// Cleans up.
+pub async fn clean_up(
+    handle: &mut Handle<ToolVersion>,
+    status: &mut ToolVersionStatus,
+    ctx: &Context,
+) -> Result<Outcome, Interrupt> {
+    if handle.object().spec.deletion_policy == DeletionPolicy::Retain {
+        return Ok(Outcome::Gone { message: "the version is retained".into() });
+    }
+    let Some(tool_id) = status.tool_id.clone().filter(|_| status.version_id.is_some() || status.publish.is_some())
+    else {
+        return Ok(Outcome::Gone { message: "nothing was published for it".into() });
+    };
+    if handle.object().spec.suspend {
+        let message = "suspended, so that the version cannot be deprecated; set `spec.suspend: false`";
+        return Ok(Outcome::waiting(Reason::DeletionBlocked, message));
+    }
+    let (endpoint, organization) = (status.endpoint.as_deref(), status.organization.as_deref());
+    let connection = connect_for_clean_up(ctx, &handle.namespace(), endpoint, organization).await?;
+    if status.version_id.is_none()
+        && let Some(outcome) = resolve(handle, status, &tool_id, &connection, ctx).await?
+    {
+        return Ok(outcome);
+    }
+    deprecate(handle, status, &tool_id, &connection, ctx).await
+}
+
+/// Finds out what became of a publish before the object goes: its version is to be deprecated, not forgotten.
+async fn resolve(
+    handle: &Handle<ToolVersion>,
+    status: &mut ToolVersionStatus,
+    tool_id: &str,
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<Option<Outcome>, Interrupt> {
+    let uid = handle.object().uid().unwrap_or_default();
+    let flight = match ctx.publishes.state(&uid) {
+        Some(State::Running) => Flight::Running,
+        Some(State::Confirmed(number)) => Flight::Confirmed(number),
+        Some(State::Failed(error, _)) if error.effect() == crate::amigo::Effect::None => {
+            return Ok(Some(Outcome::Gone { message: "the publish was refused".into() }));
+        }
+        Some(State::Failed(..)) | None => Flight::Unknown,
+    };
+    let look = Look { tool_id, flight, age: Duration::ZERO, class: Class::Recovery, requested: false };
+    let (versions, _) = ctx.remote.versions(&connection.established, tool_id, look.age, look.class).await?;
+    match plan(handle, status, &look, &versions, ctx)? {
+        Plan::Claim(version) | Plan::Keep(version) => {
+            record(status, &version);
+            Ok(None)
+        }
+        Plan::End(outcome @ Outcome::Working { reason: Reason::Publishing, .. }) => Ok(Some(outcome)),
+        Plan::End(_) | Plan::Publish { .. } => Ok(Some(Outcome::Gone { message: "the publish did not happen".into() })),
+    }
+}
+
+async fn deprecate(
+    handle: &Handle<ToolVersion>,
+    status: &ToolVersionStatus,
+    tool_id: &str,
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<Outcome, Interrupt> {
+    let Some(number) = status.version.as_ref().and_then(|text| text.parse::<VersionNumber>().ok()) else {
+        return Ok(Outcome::Gone { message: "its version has no number".into() });
+    };
+    let at = &connection.established;
+    let (versions, _) = ctx.remote.versions(at, tool_id, Duration::ZERO, Class::Interactive).await?;
+    let version = versions.iter().find(|version| Some(&version.id) == status.version_id.as_ref());
+    if version.is_none_or(|version| version.deprecated) {
+        return Ok(Outcome::Gone { message: format!("version {number} is deprecated already") });
+    }
+    if ctx.publishes.is_busy(tool_id) {
+        let message = "waits for a publish of the tool to end before the version is deprecated";
+        return Ok(Outcome::working(Reason::Publishing, message, seconds(30)));
+    }
+    let (namespace, tool) = (handle.namespace(), handle.object().spec.tool_ref.name.clone());
+    let mark = ownership::mark(&ctx.settings.owner_id, &namespace, &tool);
+    let observed = ctx.tools.get(&namespace, &tool).is_some_and(|tool| {
+        let bound = tool.status.as_ref().and_then(|s| s.tool_id.as_deref()) == Some(tool_id);
+        bound && tool.spec.management_policy == ManagementPolicy::Observe
+    });
+    let order = Order {
+        stands: &|fresh: &ToolVersion| {
+            fresh.metadata.deletion_timestamp.is_some() && fresh.spec.deletion_policy == DeletionPolicy::Deprecate
+        },
+        operation: Operation::DeprecateVersions,
+        count: 1,
+        what: &format!("version {number} of tool {tool_id}"),
+        tool_id,
+        mark: (!observed).then_some(mark.as_str()),
+    };
+    let permit = match clear(&order, handle, connection, ctx).await? {
+        Clearance::Go(permit) => permit,
+        Clearance::Retain(message) | Clearance::Done(message) => return Ok(Outcome::Gone { message }),
+    };
+    let done = connection.client().deprecate_versions(permit, tool_id, &Specifier::exact(number)).await;
+    ctx.remote.age_versions(at, tool_id);
+    match done {
+        Err(error) if error.status() != Some(404) => Err(error.into()),
+        Ok(()) | Err(_) => {
+            ctx.deprecations.done(&key(&*connection.object), &handle.object().uid().unwrap_or_default());
+            ctx.wake_dependants_of_tool(&namespace, &tool);
+            ctx.queues.tools.push(&namespace, &tool);
+            Ok(Outcome::Gone { message: format!("version {number} is deprecated") })
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! `ToolVersion`: observe, decide, act. The intent is in the status before a publish is sent; the publish itself runs apart.
+
+mod clean_up;
+pub mod decide;
+pub mod publishes;
+mod refusal;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use self::decide::{Flight, Intent, Plan, Sibling, Situation};
+use self::publishes::State as PublishState;
+use super::Context;
+use super::connection::{Connection, connect};
+use super::driver::{Kind, Visit};
+use super::outcome::{Interrupt, Outcome};
+use super::tool::rivals::age;
+use super::tool::target;
+use super::wake::by_tool;
+use crate::amigo::types::{BumpType, ToolVersion as RemoteVersion, VersionNumber};
+use crate::amigo::{Claim, Class, Effect, Operation, Permit, PublishRequest};
+use crate::kubernetes::conditions::{State, Verdict};
+use crate::kubernetes::object::Handle;
+use crate::kubernetes::watch::key;
+use crate::resources::tool_version::{PublishIntent, Wanted};
+use crate::resources::{Reason, Resource, Tool, ToolVersion, ToolVersionStatus};
+
+/// A list of this age is good enough for waiting; before a publish it is read again.
+const LIST_AGE: Duration = Duration::from_secs(30);
+
+/// A list of this age is good enough for finding out what became of a publish.
+const EVIDENCE_AGE: Duration = Duration::from_secs(10);
+
+impl Kind for ToolVersion {
+    async fn apply(
+        handle: &mut Handle<Self>,
+        status: &mut ToolVersionStatus,
+        visit: Visit,
+        ctx: &Context,
+    ) -> Result<Outcome, Interrupt> {
+        let namespace = handle.namespace();
+        let name = handle.object().spec.tool_ref.name.clone();
+        let (tool, tool_id) = target(ctx.tools.get(&namespace, &name).as_ref(), &namespace, &name)?;
+        let connection = connect(ctx, &tool).await?;
+        let at = &connection.established;
+        status.organization = Some(at.organization.clone());
+        status.endpoint = Some(at.endpoint.clone());
+        status.tool_id = Some(tool_id.clone());
+        let flight = flight(handle, status, &connection, ctx).await?;
+        let uid = handle.object().uid().unwrap_or_default();
+        let period = seconds(connection.object.spec.resync.versions_period_seconds);
+        let (age, class) = match (visit.settled, status.publish.is_some(), visit.requested) {
+            (_, _, true) => (Duration::ZERO, Class::Interactive),
+            (true, _, _) if !ctx.memory.until_look(&uid, period).is_zero() => (Duration::MAX, Class::Resync),
+            (true, _, _) => (period / 2, Class::Resync),
+            (false, true, _) => (EVIDENCE_AGE, Class::Recovery),
+            (false, false, _) => (LIST_AGE, Class::Interactive),
+        };
+        if age == Duration::MAX && ctx.remote.known_versions(at, &tool_id).is_none() {
+            return Ok(Outcome::Unchanged { again: ctx.memory.until_look(&uid, period) });
+        }
+        let visit = Look { tool_id: &tool_id, flight, age, class, requested: visit.requested };
+        let outcome = look(handle, status, &visit, &connection, ctx).await?;
+        if visit.age != Duration::MAX {
+            ctx.memory.looked(&uid);
+        }
+        Ok(match outcome {
+            Outcome::Ready { message, .. } => Outcome::Ready { message, again: ctx.memory.until_look(&uid, period) },
+            other => other,
+        })
+    }
+
+    async fn clean_up(
+        handle: &mut Handle<Self>,
+        status: &mut ToolVersionStatus,
+        ctx: &Context,
+    ) -> Result<Outcome, Interrupt> {
+        clean_up::clean_up(handle, status, ctx).await
+    }
+}
+
+/// How the list is read in this visit, and what is known besides.
+struct Look<'a> {
+    tool_id: &'a str,
+    flight: Flight,
+    age: Duration,
+    class: Class,
+    requested: bool,
+}
+
+fn seconds(seconds: i32) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+}
+
+/// Reads the list, decides, and acts; a publish is decided twice, the second time on a list that was read for it.
+async fn look(
+    handle: &mut Handle<ToolVersion>,
+    status: &mut ToolVersionStatus,
+    look: &Look<'_>,
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<Outcome, Interrupt> {
+    let at = &connection.established;
+    let (versions, _) = ctx.remote.versions(at, look.tool_id, look.age, look.class).await?;
+    match plan(handle, status, look, &versions, ctx)? {
+        Plan::Publish { .. } => {}
+        other => return settle(handle, status, look, other, ctx),
+    }
+    let uid = handle.object().uid().unwrap_or_default();
+    let permit = match ctx.claim(handle.object(), at, Operation::PublishVersion, Class::Interactive) {
+        Claim::Granted(permit) => permit,
+        Claim::Queued { estimate } => return Ok(Outcome::queued("publish the version", estimate)),
+    };
+    let (versions, _) = ctx.remote.versions(at, look.tool_id, Duration::ZERO, look.class).await?;
+    match plan(handle, status, look, &versions, ctx)? {
+        Plan::Publish { bump, expected } if ctx.publishes.begin(look.tool_id, &uid) => {
+            let sent = send(handle, status, look, (bump, expected), &versions, permit, connection, ctx).await;
+            if sent.is_err() {
+                ctx.publishes.forget(&uid);
+            }
+            sent
+        }
+        Plan::Publish { .. } => {
+            Ok(Outcome::waiting(Reason::VersionPending, "waits for another publish of the tool to end"))
+        }
+        other => settle(handle, status, look, other, ctx),
+    }
+}
+
+/// Gathers what the decision looks at, and decides.
+fn plan(
+    handle: &Handle<ToolVersion>,
+    status: &ToolVersionStatus,
+    look: &Look<'_>,
+    versions: &[RemoteVersion],
+    ctx: &Context,
+) -> Result<Plan, Outcome> {
+    let object = handle.object();
+    let (namespace, _) = key(object);
+    let wanted = object.wanted().map_err(|error| Outcome::stalled(Reason::InvalidSpec, error.to_string()))?;
+    let intent = status.publish.as_ref().map(|intent| recorded_intent(intent, ctx));
+    let siblings = siblings(object, ctx);
+    let variables = variables_obstacle(&namespace, &object.spec.tool_ref.name, ctx);
+    let situation = Situation {
+        wanted,
+        project_path: &object.spec.project_path,
+        age: age(object),
+        created: object.creation_timestamp().map(|time| time.0),
+        version_id: status.version_id.as_deref(),
+        intent: intent.as_ref(),
+        flight: look.flight,
+        publish_timeout: seconds(object.spec.publish_timeout_seconds),
+        versions,
+        siblings: &siblings,
+        variables: variables.as_deref(),
+        refused: !look.requested && was_refused(object, look.tool_id, ctx),
+        now: ctx.clock.now(),
+    };
+    let plan = decide::decide(&situation);
+    tracing::debug!(object = %object.describe(), ?plan, "decided");
+    Ok(plan)
+}
+
+fn recorded_intent(intent: &PublishIntent, ctx: &Context) -> Intent {
+    Intent {
+        // A time that cannot be read counts as now: too long a wait does less harm than a second publish.
+        started: intent.start_time.parse().unwrap_or_else(|_| ctx.clock.now()),
+        known: intent.known_versions.iter().filter_map(|text| text.parse().ok()).collect::<BTreeSet<_>>(),
+        expected: intent.expected_version.as_ref().and_then(|text| text.parse().ok()),
+        user_id: intent.user_id.clone(),
+    }
+}
+
+fn siblings(object: &ToolVersion, ctx: &Context) -> Vec<Sibling> {
+    let (namespace, _) = key(object);
+    let others = ctx.versions.by(&by_tool(&namespace, &object.spec.tool_ref.name));
+    others.iter().filter(|other| other.uid() != object.uid()).map(|other| sibling(other, ctx)).collect()
+}
+
+fn sibling(other: &Arc<ToolVersion>, ctx: &Context) -> Sibling {
+    let status = other.status.clone().unwrap_or_default();
+    let over = status.publish.as_ref().is_some_and(|intent| intent_is_over(other, intent, ctx));
+    let going = other.metadata.deletion_timestamp.is_some();
+    Sibling {
+        name: other.name_any(),
+        age: age(&**other),
+        wanted: other.wanted().ok(),
+        publishing: status.publish.is_some() && status.version_id.is_none() && !over,
+        version_id: status.version_id,
+        active: !going && !other.spec.suspend && !other.is_stalled(),
+        created: other.creation_timestamp().map(|time| time.0),
+    }
+}
+
+fn intent_is_over(object: &ToolVersion, intent: &PublishIntent, ctx: &Context) -> bool {
+    let started: Timestamp = intent.start_time.parse().unwrap_or_else(|_| ctx.clock.now());
+    let elapsed = ctx.clock.now().duration_since(started);
+    elapsed.as_secs() >= i64::from(object.spec.publish_timeout_seconds)
+}
+
+/// Whether a publish of the tool is under way, or its outcome is open: its deprecation waits for that.
+pub fn is_publishing(tool: &Tool, tool_id: &str, ctx: &Context) -> bool {
+    let (namespace, name) = key(tool);
+    let open = |version: &Arc<ToolVersion>| {
+        let status = version.status.as_ref();
+        let intent = status.filter(|s| s.version_id.is_none()).and_then(|s| s.publish.as_ref());
+        intent.is_some_and(|intent| !intent_is_over(version, intent, ctx))
+    };
+    ctx.publishes.is_busy(tool_id) || ctx.versions.by(&by_tool(&namespace, &name)).iter().any(open)
+}
+
+/// Why the tool's variables are not ready. A variable that only waits to be removed is no obstacle.
+fn variables_obstacle(namespace: &str, tool: &str, ctx: &Context) -> Option<String> {
+    let unsynced = ctx.variables.by(&by_tool(namespace, tool)).into_iter().find(|variables| {
+        let in_use = variables.condition("Ready").is_some_and(|c| {
+            c.reason == Reason::VariableInUse.as_str() && c.observed_generation == variables.metadata.generation
+        });
+        variables.metadata.deletion_timestamp.is_none() && !variables.is_ready() && !in_use
+    })?;
+    Some(format!("waits for {} to be synced", unsynced.describe()))
+}
+
+/// Whether the last publish was refused for a reason that only a person, or other variables, can mend.
+fn was_refused(object: &ToolVersion, tool_id: &str, ctx: &Context) -> bool {
+    let Some(stalled) = object.condition("Stalled").filter(|_| object.is_stalled()) else { return false };
+    let for_good = [Reason::BuildFailed, Reason::PublishRefused, Reason::ProjectNotFound];
+    if for_good.iter().any(|reason| stalled.reason == reason.as_str()) {
+        return true;
+    }
+    let uid = object.uid().unwrap_or_default();
+    stalled.reason == Reason::VariablesMissing.as_str() && !ctx.sent.changed_since_refusal(&uid, tool_id)
+}
+
+/// What this process knows of the object's publish. A refusal ends the intent and the visit.
+async fn flight(
+    handle: &mut Handle<ToolVersion>,
+    status: &mut ToolVersionStatus,
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<Flight, Interrupt> {
+    let uid = handle.object().uid().unwrap_or_default();
+    let tool_id = status.tool_id.clone().unwrap_or_default();
+    match ctx.publishes.state(&uid) {
+        None => Ok(Flight::Unknown),
+        Some(PublishState::Running) => Ok(Flight::Running),
+        Some(PublishState::Confirmed(number)) => {
+            ctx.remote.age_versions(&connection.established, &tool_id);
+            if handle
+                .object()
+                .wanted()
+                .is_ok_and(|wanted| wanted == Wanted::Version(number) || matches!(wanted, Wanted::Bump(_)))
+            {
+                return Ok(Flight::Confirmed(number));
+            }
+            tracing::warn!(object = %handle.object().describe(), %number, "a publish came out with another number: somebody else published meanwhile");
+            status.publish = None;
+            ctx.publishes.forget(&uid);
+            Ok(Flight::Unknown)
+        }
+        Some(PublishState::Failed(error, _)) if error.effect() == Effect::Unknown => {
+            ctx.metrics.publish_unknown();
+            ctx.remote.age_versions(&connection.established, &tool_id);
+            ctx.publishes.forget(&uid);
+            Ok(Flight::Unknown)
+        }
+        Some(PublishState::Failed(error, elapsed)) => {
+            let at = &connection.established;
+            let (versions, _) = ctx.remote.versions(at, &tool_id, LIST_AGE, Class::Interactive).await?;
+            let tool = ctx.remote.tool(at, &tool_id, LIST_AGE, Class::Interactive).await?;
+            let path = &handle.object().spec.project_path;
+            let outcome = refusal::outcome(&error, elapsed, path, &versions, tool.as_deref());
+            ctx.publishes.forget(&uid);
+            ctx.sent.note_refusal(&uid, &tool_id);
+            status.publish = None;
+            Err(outcome.into())
+        }
+    }
+}
+
+/// Everything but a publish.
+fn settle(
+    handle: &Handle<ToolVersion>,
+    status: &mut ToolVersionStatus,
+    look: &Look<'_>,
+    plan: Plan,
+    ctx: &Context,
+) -> Result<Outcome, Interrupt> {
+    match plan {
+        Plan::Keep(version) | Plan::Claim(version) => {
+            let uid = handle.object().uid().unwrap_or_default();
+            let is_new = status.version_id.is_none();
+            record(status, &version);
+            if is_new {
+                ctx.publishes.forget(&uid);
+                let (namespace, name) = (handle.namespace(), handle.object().spec.tool_ref.name.clone());
+                ctx.queues.tools.push(&namespace, &name);
+            }
+            Ok(standing(handle.object(), &version, look.tool_id))
+        }
+        Plan::End(outcome) => Ok(outcome),
+        Plan::Publish { .. } => {
+            Ok(Outcome::working(Reason::Progressing, "is about to be published", Duration::from_secs(1)))
+        }
+    }
+}
+
+/// Fills in what is known of the version; the publish is over.
+fn record(status: &mut ToolVersionStatus, version: &RemoteVersion) {
+    status.version = Some(version.version.to_string());
+    status.version_id = Some(version.id.clone());
+    status.commit.clone_from(&version.tool_commit_hash);
+    status.created_time = version.created_at.map(|time| time.to_string());
+    status.creator = version.creator.as_ref().map(|creator| creator.user_id.clone());
+    status.required_variables.clone_from(&version.required_envvars);
+    status.required_secret_variables.clone_from(&version.required_secret_envvars);
+    status.deprecated = Some(version.deprecated);
+    status.publish = None;
+}
+
+/// Whether the version is what the manifest asks for.
+fn standing(object: &ToolVersion, version: &RemoteVersion, tool_id: &str) -> Outcome {
+    let number = version.version;
+    if version.deprecated {
+        return Outcome::stalled(
+            Reason::VersionDeprecated,
+            format!(
+                "version {number} is deprecated, which cannot be undone; publish a new version and delete this object"
+            ),
+        );
+    }
+    let commit = version.tool_commit_hash.as_deref();
+    match object.spec.expected_commit.as_deref().zip(commit) {
+        Some((expected, built)) if !built.to_lowercase().starts_with(&expected.to_lowercase()) => Outcome::stalled(
+            Reason::CommitMismatch,
+            format!("version {number} was built from commit {built}, not from {expected}; publish another version"),
+        ),
+        _ => {
+            Outcome::Ready { message: format!("version {number} of tool {tool_id} is published"), again: Duration::MAX }
+        }
+    }
+}
+
+/// Writes the intent, then sends the publish in a task of its own. A failed write sends nothing.
+#[allow(clippy::too_many_arguments, reason = "one call site; a struct would only rename the arguments")]
+async fn send(
+    handle: &mut Handle<ToolVersion>,
+    status: &mut ToolVersionStatus,
+    look: &Look<'_>,
+    (bump, expected): (BumpType, VersionNumber),
+    versions: &[RemoteVersion],
+    permit: Permit,
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<Outcome, Interrupt> {
+    let now = ctx.clock.now();
+    let attempt = status.publish.as_ref().map_or(0, |intent| intent.attempt).saturating_add(1);
+    status.publish = Some(PublishIntent {
+        attempt,
+        start_time: now.to_string(),
+        known_versions: versions.iter().map(|version| version.version.to_string()).collect(),
+        expected_version: Some(expected.to_string()),
+        user_id: Some(connection.established.user_id.clone()),
+    });
+    let message = format!("publishes version {expected}; this takes minutes");
+    let verdict = Verdict { state: State::Reconciling, reason: Reason::Publishing, message: message.clone() };
+    handle.write_status(status.clone(), &verdict, now).await?;
+    let object = handle.object();
+    let request = PublishRequest { branch: object.spec.branch, project_path: object.spec.project_path.clone(), bump };
+    let (namespace, name) = key(object);
+    let client = connection.client().clone();
+    let tool_id = look.tool_id.to_owned();
+    let queue = ctx.queues.versions.clone();
+    tracing::info!(object = %object.describe(), version = %expected, attempt, "publishes");
+    ctx.publishes.run(
+        object.uid().unwrap_or_default(),
+        &ctx.tasks,
+        async move { client.publish(permit, &tool_id, &request).await },
+        move || queue.push(&namespace, &name),
+    );
+    Ok(Outcome::working(Reason::Publishing, message, Duration::from_secs(60)))
+}

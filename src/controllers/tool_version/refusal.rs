@@ -1,0 +1,85 @@
+//! What a refused publish means. Several meanings share a status, and the service's text is no basis for telling them apart:
+//! state is. Pure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::amigo;
+use crate::amigo::types::{Tool as RemoteTool, ToolVersion as RemoteVersion};
+use crate::controllers::outcome::{Outcome, of_service_error};
+use crate::resources::Reason;
+
+/// Whatever the service checks before it builds, it checks within this time; a refusal after it is a failed build.
+const CHECKED_WITHIN: Duration = Duration::from_secs(3);
+
+/// How many active versions a tool may have; the number is the service's and has changed before, so it is a hint only.
+const ACTIVE_LIMIT: usize = 3;
+
+/// The outcome of a publish that had no effect.
+#[must_use]
+pub fn outcome(
+    error: &amigo::Error,
+    elapsed: Duration,
+    project_path: &str,
+    versions: &[RemoteVersion],
+    tool: Option<&RemoteTool>,
+) -> Outcome {
+    match error.status() {
+        Some(400) if elapsed >= CHECKED_WITHIN => Outcome::stalled(
+            Reason::BuildFailed,
+            format!(
+                "the service could not build {project_path}: {error}; mend it, then ask again with `amigo.ai/reconcile-requested-at`"
+            ),
+        ),
+        Some(400) => unbuilt(error, versions, tool),
+        Some(404) => Outcome::stalled(
+            Reason::ProjectNotFound,
+            format!("the service found nothing to build at {project_path}: {error}"),
+        ),
+        Some(409) => Outcome::retrying("another operation on the tool is under way"),
+        _ => of_service_error(error),
+    }
+}
+
+/// Refused before it was built.
+fn unbuilt(error: &amigo::Error, versions: &[RemoteVersion], tool: Option<&RemoteTool>) -> Outcome {
+    let missing = missing_variables(versions, tool);
+    let active = versions.iter().filter(|version| !version.deprecated).count();
+    if !missing.is_empty() {
+        let names = missing.into_iter().collect::<Vec<_>>().join(", ");
+        return Outcome::stalled(
+            Reason::VariablesMissing,
+            format!(
+                "the tool lacks variables that its versions require ({names}); add them to a ToolEnvSecret: {error}"
+            ),
+        );
+    }
+    if versions.is_empty() {
+        // Neither an older commit nor too many versions can be the cause of a first one's refusal.
+        return Outcome::stalled(
+            Reason::VariablesMissing,
+            format!("the version requires variables that the tool lacks; add them to a ToolEnvSecret: {error}"),
+        );
+    }
+    let limit = if active >= ACTIVE_LIMIT {
+        format!("{active} versions are active, which may be too many; ")
+    } else {
+        String::new()
+    };
+    Outcome::stalled(
+        Reason::PublishRefused,
+        format!(
+            "the service refused to publish: {limit}the commit may be older than the last version's, or variables that the \
+             version requires may be missing: {error}"
+        ),
+    )
+}
+
+/// Variables that the highest active version requires and the tool lacks.
+fn missing_variables(versions: &[RemoteVersion], tool: Option<&RemoteTool>) -> BTreeSet<String> {
+    let latest = versions.iter().filter(|version| !version.deprecated).max_by_key(|version| version.version);
+    let (Some(latest), Some(tool)) = (latest, tool) else { return BTreeSet::new() };
+    let plain = latest.required_envvars.iter().filter(|name| !tool.envvars.contains(name));
+    let secret = latest.required_secret_envvars.iter().filter(|name| !tool.secret_envvars.contains(name));
+    plain.chain(secret).cloned().collect()
+}

@@ -1,0 +1,45 @@
+//! Kubernetes clients: one for watches, whose answers last, and one for calls, which are bounded.
+
+use std::time::Duration;
+
+use http::header::{HeaderValue, USER_AGENT};
+use kube::{Client, Config};
+
+/// `User-Agent` of every call, to Kubernetes and to the remote API.
+pub const AGENT: &str = concat!("amigo-operator/", env!("CARGO_PKG_VERSION"));
+
+/// Longest time without a byte in a watch; above the time that the server is asked to end it after.
+const WATCH_READ_TIMEOUT: Duration = Duration::from_secs(240);
+
+/// Longest time without a byte in a call.
+const CALL_READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The two clients.
+#[derive(Clone)]
+pub struct Clients {
+    /// For watches.
+    pub watch: Client,
+    /// For everything else. Nothing is retried by itself: the controllers know better when.
+    pub calls: Client,
+}
+
+impl Clients {
+    /// Connects as `KUBECONFIG`, the default kubeconfig or the pod's ServiceAccount says.
+    pub async fn connect() -> Result<Self, String> {
+        let config = Config::infer().await.map_err(|error| format!("no cluster to connect to: {error}"))?;
+        Self::from_config(config)
+    }
+
+    fn from_config(mut config: Config) -> Result<Self, String> {
+        config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
+        config.connect_timeout = Some(Duration::from_secs(10));
+        config.default_retry = false;
+        config.read_timeout = Some(WATCH_READ_TIMEOUT);
+        let watch =
+            Client::try_from(config.clone()).map_err(|error| format!("the cluster's configuration: {error}"))?;
+        config.read_timeout = Some(CALL_READ_TIMEOUT);
+        config.reset_reader_on_write = true;
+        let calls = Client::try_from(config).map_err(|error| format!("the cluster's configuration: {error}"))?;
+        Ok(Self { watch, calls })
+    }
+}

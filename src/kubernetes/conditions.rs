@@ -1,0 +1,167 @@
+//! The three conditions, as kstatus and Flux read them: `Ready` always, `Reconciling` and `Stalled` only while true. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::resources::Reason;
+
+/// Longest message in a condition, in characters; the server's own limit is 32768 bytes.
+const MESSAGE_LIMIT: usize = 1024;
+
+/// What the conditions should say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Which state.
+    pub state: State,
+    /// Why.
+    pub reason: Reason,
+    /// For a person: what happened and what to do.
+    pub message: String,
+}
+
+/// The state of an object, as other tools tell it apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The service matches the manifest.
+    Ready,
+    /// Not yet, and the operator goes on by itself.
+    Reconciling,
+    /// Not, until somebody changes something.
+    Stalled,
+    /// Nothing is done; what was true before still counts.
+    Suspended,
+}
+
+/// The conditions for a verdict. Those of other types are kept; a transition time moves only when a status does.
+#[must_use]
+pub fn conditions(
+    previous: &[Condition],
+    verdict: &Verdict,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let (ready, abnormal) = match verdict.state {
+        State::Ready => ("True", None),
+        State::Reconciling => ("False", Some("Reconciling")),
+        State::Stalled => ("False", Some("Stalled")),
+        State::Suspended => (suspended_ready(previous, generation), None),
+    };
+    let message = message(previous, verdict, generation);
+    let set = |type_: &str, status: &str| {
+        let before = previous.iter().find(|c| c.type_ == type_);
+        let since = before.filter(|c| c.status == status).map(|c| c.last_transition_time.clone());
+        Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: verdict.reason.as_str().to_owned(),
+            message: message.clone(),
+            observed_generation: generation,
+            last_transition_time: since.unwrap_or(Time(now)),
+        }
+    };
+    let mut all = vec![set("Ready", ready)];
+    all.extend(abnormal.map(|type_| set(type_, "True")));
+    all.extend(previous.iter().filter(|c| !matches!(c.type_.as_str(), "Ready" | "Reconciling" | "Stalled")).cloned());
+    all
+}
+
+/// Suspending keeps `Ready`, unless the spec changed by more than the one edit that suspends: then nobody has checked.
+fn suspended_ready(previous: &[Condition], generation: Option<i64>) -> &'static str {
+    let Some(before) = previous.iter().find(|c| c.type_ == "Ready" && c.status == "True") else { return "False" };
+    let edits = generation.unwrap_or_default() - before.observed_generation.unwrap_or_default();
+    if edits <= 1 { "True" } else { "False" }
+}
+
+/// A queue's estimate changes all the time and is worth one write, so the first one stays.
+fn message(previous: &[Condition], verdict: &Verdict, generation: Option<i64>) -> String {
+    let queued = Reason::QueuedForBudget.as_str();
+    let before = previous.iter().find(|c| {
+        c.type_ == "Ready" && c.status == "False" && c.reason == queued && c.observed_generation == generation
+    });
+    match before {
+        Some(before) if verdict.reason == Reason::QueuedForBudget => before.message.clone(),
+        _ => bounded(&verdict.message),
+    }
+}
+
+/// Cuts a message at a character boundary.
+fn bounded(message: &str) -> String {
+    if message.chars().count() <= MESSAGE_LIMIT {
+        return message.to_owned();
+    }
+    message.chars().take(MESSAGE_LIMIT - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(state: State, reason: Reason) -> Verdict {
+        Verdict { state, reason, message: "text".into() }
+    }
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn shown(conditions: &[Condition]) -> Vec<(&str, &str, &str)> {
+        conditions.iter().map(|c| (c.type_.as_str(), c.status.as_str(), c.reason.as_str())).collect()
+    }
+
+    #[test]
+    fn every_state_obeys_the_rules() {
+        let table = [
+            (State::Ready, Reason::Succeeded, vec![("Ready", "True", "Succeeded")]),
+            (
+                State::Reconciling,
+                Reason::Publishing,
+                vec![("Ready", "False", "Publishing"), ("Reconciling", "True", "Publishing")],
+            ),
+            (
+                State::Stalled,
+                Reason::NameTaken,
+                vec![("Ready", "False", "NameTaken"), ("Stalled", "True", "NameTaken")],
+            ),
+            (State::Suspended, Reason::Suspended, vec![("Ready", "False", "Suspended")]),
+        ];
+        for (state, reason, expected) in table {
+            assert_eq!(shown(&conditions(&[], &verdict(state, reason), Some(1), at(1))), expected);
+        }
+    }
+
+    #[test]
+    fn the_transition_time_moves_with_the_status_only() {
+        let first = conditions(&[], &verdict(State::Reconciling, Reason::Progressing), Some(1), at(1));
+        let second = conditions(&first, &verdict(State::Reconciling, Reason::Publishing), Some(1), at(2));
+        assert_eq!(second[0].last_transition_time, Time(at(1)));
+        let third = conditions(&second, &verdict(State::Ready, Reason::Succeeded), Some(1), at(3));
+        assert_eq!(third[0].last_transition_time, Time(at(3)));
+        assert_eq!(third.len(), 1);
+    }
+
+    #[test]
+    fn suspending_keeps_ready_for_the_one_edit_that_suspends() {
+        let ready = conditions(&[], &verdict(State::Ready, Reason::Succeeded), Some(4), at(1));
+        let suspended = verdict(State::Suspended, Reason::Suspended);
+        let kept = conditions(&ready, &suspended, Some(5), at(2));
+        assert_eq!(shown(&kept), [("Ready", "True", "Suspended")]);
+        assert_eq!(kept[0].observed_generation, Some(5));
+        assert_eq!(shown(&conditions(&ready, &suspended, Some(6), at(2))), [("Ready", "False", "Suspended")]);
+    }
+
+    #[test]
+    fn an_estimate_is_written_once() {
+        let mut queued = verdict(State::Reconciling, Reason::QueuedForBudget);
+        let first = conditions(&[], &queued, Some(1), at(1));
+        queued.message = "another estimate".into();
+        assert_eq!(conditions(&first, &queued, Some(1), at(2)), first);
+        assert_ne!(conditions(&first, &queued, Some(2), at(2))[0].message, first[0].message);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let mut long = verdict(State::Ready, Reason::Succeeded);
+        long.message = "ü".repeat(5000);
+        assert_eq!(conditions(&[], &long, Some(1), at(1))[0].message.chars().count(), MESSAGE_LIMIT);
+    }
+}

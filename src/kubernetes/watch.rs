@@ -1,0 +1,351 @@
+//! Watches that keep a cache with an index, and tell what changed. One unreadable object neither stops the watch nor
+//! counts as deleted: its last readable state stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, RwLock};
+
+use futures::StreamExt;
+use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::store::{Store, Writer};
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client, ResourceExt};
+use serde::de::DeserializeOwned;
+
+/// What can be watched: the four kinds, and others that are only looked at.
+pub trait Watchable:
+    kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+impl<K> Watchable for K where
+    K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+/// Namespace (empty for what has none) and name.
+pub type Key = (String, String);
+
+/// The key of an object.
+pub fn key<K: kube::Resource>(object: &K) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// An object that appeared, changed or went.
+#[derive(Debug)]
+pub struct Change<K> {
+    /// As it was known before.
+    pub old: Option<Arc<K>>,
+    /// As it is now; none when it is gone.
+    pub new: Option<Arc<K>>,
+}
+
+type Index = BTreeMap<String, BTreeSet<Key>>;
+
+/// The objects of one kind as the watch last saw them.
+#[derive(Debug)]
+pub struct Cache<K: Watchable> {
+    store: Store<K>,
+    index: Arc<RwLock<Index>>,
+}
+
+impl<K: Watchable> Clone for Cache<K> {
+    fn clone(&self) -> Self {
+        Self { store: self.store.clone(), index: Arc::clone(&self.index) }
+    }
+}
+
+impl<K: Watchable> Cache<K> {
+    /// The store that kube's applier reads.
+    #[must_use]
+    pub fn store(&self) -> Store<K> {
+        self.store.clone()
+    }
+
+    /// Waits until everything was listed once.
+    pub async fn synced(&self) {
+        // The writer lives in the watch's task, which never ends while the process does.
+        let _ = self.store.wait_until_ready().await;
+    }
+
+    /// One object.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        self.store.get(&ObjectRef::new(name).within(namespace))
+    }
+
+    /// The objects whose index has this entry, in the order of their names.
+    #[must_use]
+    pub fn by(&self, entry: &str) -> Vec<Arc<K>> {
+        let keys = match self.index.read() {
+            Ok(index) => index.get(entry).cloned().unwrap_or_default(),
+            Err(_) => BTreeSet::new(),
+        };
+        keys.iter().filter_map(|(namespace, name)| self.get(namespace, name)).collect()
+    }
+
+    /// All objects.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<K>> {
+        self.store.state()
+    }
+
+    /// How many objects there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.store.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.store.is_empty()
+    }
+}
+
+/// The writing side of a [`Cache`]. Several scopes (namespaces) feed one cache, which is complete once each was listed.
+pub struct Feed<K: Watchable> {
+    writer: Writer<K>,
+    cache: Cache<K>,
+    entries: fn(&K) -> Vec<String>,
+    scopes: Vec<Scope<K>>,
+    ready: bool,
+}
+
+struct Scope<K> {
+    listing: Option<Vec<K>>,
+    members: BTreeSet<Key>,
+    listed: bool,
+}
+
+impl<K: Watchable> Feed<K> {
+    /// A cache that `scopes` watches feed; `entries` gives the index entries of an object.
+    #[must_use]
+    pub fn new(scopes: usize, entries: fn(&K) -> Vec<String>) -> Self {
+        let writer = Writer::new(());
+        let cache = Cache { store: writer.as_reader(), index: Arc::default() };
+        let scopes = (0..scopes).map(|_| Scope { listing: None, members: BTreeSet::new(), listed: false }).collect();
+        Self { writer, cache, entries, scopes, ready: false }
+    }
+
+    /// The reading side.
+    #[must_use]
+    pub fn cache(&self) -> Cache<K> {
+        self.cache.clone()
+    }
+
+    /// Takes in one event of one scope and tells what changed by it.
+    pub fn take(&mut self, scope: usize, event: Event<DeserializeGuard<K>>) -> Vec<Change<K>> {
+        match event {
+            Event::Init => {
+                self.scopes[scope].listing = Some(Vec::new());
+                Vec::new()
+            }
+            Event::InitApply(guard) => {
+                if let Some(object) = self.readable(guard)
+                    && let Some(listing) = self.scopes[scope].listing.as_mut()
+                {
+                    listing.push(object);
+                }
+                Vec::new()
+            }
+            Event::InitDone => self.relisted(scope),
+            Event::Apply(guard) => match self.readable(guard) {
+                Some(object) => {
+                    self.scopes[scope].members.insert(key(&object));
+                    vec![self.apply(object)]
+                }
+                None => Vec::new(),
+            },
+            Event::Delete(guard) => {
+                let gone = match guard.0 {
+                    Ok(object) => key(&object),
+                    Err(invalid) => {
+                        (invalid.metadata.namespace.unwrap_or_default(), invalid.metadata.name.unwrap_or_default())
+                    }
+                };
+                self.scopes[scope].members.remove(&gone);
+                self.delete(&gone).into_iter().collect()
+            }
+        }
+    }
+
+    /// The object, or its last readable state when it cannot be read now.
+    fn readable(&self, guard: DeserializeGuard<K>) -> Option<K> {
+        match guard.0 {
+            Ok(object) => Some(object),
+            Err(invalid) => {
+                let namespace = invalid.metadata.namespace.clone().unwrap_or_default();
+                let name = invalid.metadata.name.clone().unwrap_or_default();
+                tracing::warn!(
+                    kind = %K::kind(&()), %namespace, %name, error = %invalid.error,
+                    "an object cannot be read and is left alone; are the installed CRDs those of this operator?"
+                );
+                self.cache.get(&namespace, &name).map(|known| (*known).clone())
+            }
+        }
+    }
+
+    fn relisted(&mut self, scope: usize) -> Vec<Change<K>> {
+        let listing = self.scopes[scope].listing.take().unwrap_or_default();
+        let members: BTreeSet<Key> = listing.iter().map(key).collect();
+        let gone: Vec<Key> = self.scopes[scope].members.difference(&members).cloned().collect();
+        self.scopes[scope].members = members;
+        self.scopes[scope].listed = true;
+        let mut changes: Vec<Change<K>> = gone.iter().filter_map(|key| self.delete(key)).collect();
+        changes.extend(listing.into_iter().map(|object| self.apply(object)).collect::<Vec<_>>());
+        if !self.ready && self.scopes.iter().all(|scope| scope.listed) {
+            self.become_ready();
+        }
+        changes
+    }
+
+    /// Tells the store that it is complete. Its own listing would drop what the other scopes have put in, hence at once.
+    fn become_ready(&mut self) {
+        self.ready = true;
+        self.writer.apply_watcher_event(&Event::Init);
+        for object in self.cache.all() {
+            self.writer.apply_watcher_event(&Event::InitApply((*object).clone()));
+        }
+        self.writer.apply_watcher_event(&Event::InitDone);
+    }
+
+    fn apply(&mut self, object: K) -> Change<K> {
+        let at = key(&object);
+        let old = self.cache.get(&at.0, &at.1);
+        self.reindex(&at, old.as_deref(), Some(&object));
+        self.writer.apply_watcher_event(&Event::Apply(object));
+        Change { old, new: self.cache.get(&at.0, &at.1) }
+    }
+
+    fn delete(&mut self, at: &Key) -> Option<Change<K>> {
+        let old = self.cache.get(&at.0, &at.1)?;
+        self.reindex(at, Some(&old), None);
+        self.writer.apply_watcher_event(&Event::Delete((*old).clone()));
+        Some(Change { old: Some(old), new: None })
+    }
+
+    fn reindex(&self, at: &Key, old: Option<&K>, new: Option<&K>) {
+        let Ok(mut index) = self.cache.index.write() else { return };
+        for entry in old.map(self.entries).unwrap_or_default() {
+            if let Some(members) = index.get_mut(&entry) {
+                members.remove(at);
+                if members.is_empty() {
+                    index.remove(&entry);
+                }
+            }
+        }
+        for entry in new.map(self.entries).unwrap_or_default() {
+            index.entry(entry).or_default().insert(at.clone());
+        }
+    }
+}
+
+/// Watches one kind in the given namespaces (none: everywhere), for ever. Errors are logged and retried with backoff; they
+/// hold up nothing but this watch.
+pub async fn run<K: Watchable>(
+    client: Client,
+    namespaces: &[String],
+    mut feed: Feed<K>,
+    mut on_change: impl FnMut(Change<K>) + Send,
+) where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+{
+    let apis: Vec<Api<DeserializeGuard<K>>> = if namespaces.is_empty() {
+        vec![Api::all(client)]
+    } else {
+        namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
+    };
+    let streams = apis
+        .into_iter()
+        .enumerate()
+        .map(|(scope, api)| watcher::watcher(api, config()).default_backoff().map(move |event| (scope, event)).boxed());
+    let mut events = futures::stream::select_all(streams);
+    while let Some((scope, event)) = events.next().await {
+        match event {
+            Ok(event) => {
+                for change in feed.take(scope, event.modify(|object| object.managed_fields_mut().clear())) {
+                    on_change(change);
+                }
+            }
+            Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "a watch failed and is tried again"),
+        }
+    }
+}
+
+/// How everything is watched: below the idle limit of common load balancers.
+#[must_use]
+pub fn config() -> watcher::Config {
+    watcher::Config::default().timeout(200)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::Tool;
+
+    fn guard(name: &str, organization: &str) -> DeserializeGuard<Tool> {
+        let mut tool = Tool::new(name, crate::resources::ToolSpec::default());
+        tool.metadata.namespace = Some("travel".into());
+        tool.spec.organization_ref =
+            Some(crate::resources::tool::OrganizationReference { name: organization.into(), namespace: None });
+        DeserializeGuard(Ok(tool))
+    }
+
+    fn entries(tool: &Tool) -> Vec<String> {
+        tool.spec.organization_ref.iter().map(|r| r.name.clone()).collect()
+    }
+
+    #[test]
+    fn keeps_an_index_over_changes() {
+        let mut feed = Feed::new(1, entries);
+        let cache = feed.cache();
+        feed.take(0, Event::Init);
+        feed.take(0, Event::InitApply(guard("weather", "acme")));
+        assert!(feed.take(0, Event::InitDone)[0].old.is_none());
+        assert_eq!(cache.by("acme").len(), 1);
+        let change = &feed.take(0, Event::Apply(guard("weather", "umbrella")))[0];
+        assert!(change.old.is_some() && change.new.is_some());
+        assert!(cache.by("acme").is_empty());
+        assert_eq!(cache.by("umbrella").len(), 1);
+        assert!(feed.take(0, Event::Delete(guard("weather", "umbrella")))[0].new.is_none());
+        assert!(cache.by("umbrella").is_empty() && cache.is_empty());
+    }
+
+    #[test]
+    fn a_relist_deletes_what_is_no_longer_listed_in_its_scope_only() {
+        let mut feed = Feed::new(2, entries);
+        let cache = feed.cache();
+        for (scope, name) in [(0, "weather"), (1, "traffic")] {
+            feed.take(scope, Event::Init);
+            feed.take(scope, Event::InitApply(guard(name, "acme")));
+            feed.take(scope, Event::InitDone);
+        }
+        assert_eq!(cache.len(), 2);
+        feed.take(0, Event::Init);
+        let gone = feed.take(0, Event::InitDone);
+        assert_eq!(gone.len(), 1);
+        assert!(gone[0].new.is_none());
+        assert!(cache.get("travel", "traffic").is_some());
+    }
+
+    #[test]
+    fn an_unreadable_object_keeps_its_last_readable_state() {
+        let mut feed = Feed::new(1, entries);
+        let cache = feed.cache();
+        feed.take(0, Event::Init);
+        feed.take(0, Event::InitApply(guard("weather", "acme")));
+        feed.take(0, Event::InitDone);
+        let unreadable: DeserializeGuard<Tool> = serde_json::from_value(serde_json::json!({
+            "apiVersion": "amigo.ai/v1alpha1", "kind": "Tool",
+            "metadata": {"name": "weather", "namespace": "travel"}, "spec": {"suspend": "perhaps"}
+        }))
+        .unwrap();
+        assert!(unreadable.0.is_err());
+        feed.take(0, Event::Init);
+        feed.take(0, Event::InitApply(unreadable));
+        feed.take(0, Event::InitDone);
+        assert_eq!(cache.by("acme").len(), 1);
+    }
+}

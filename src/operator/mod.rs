@@ -1,0 +1,9 @@
+//! The process: settings, the leader lease, watches, health and metrics, and its orderly end.
+
+pub mod http;
+pub mod logs;
+pub mod metrics;
+pub mod process;
+pub mod settings;
+
+pub use process::run;
