@@ -6,7 +6,6 @@
 use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -86,8 +85,8 @@ fn no_server_outlives_a_killed_process() {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let lines = BufReader::new(parent.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let groups = lines.filter_map(|line| line.split_once("groups:").map(|(_, groups)| groups.to_owned())).next();
+    let mut lines = BufReader::new(parent.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let groups = lines.find_map(|line| line.split_once("groups:").map(|(_, groups)| groups.to_owned()));
     let groups: Vec<u32> = groups.unwrap().split_whitespace().map(|group| group.parse().unwrap()).collect();
     assert_eq!(alive(&groups), groups, "the servers run");
 
@@ -132,7 +131,7 @@ fn audited(cluster: &Cluster, user: &str, resource: &str) -> Vec<u64> {
 /// Those of the process groups that have a process which runs. A dead process that nobody has waited for is none.
 fn alive(groups: &[u32]) -> Vec<u32> {
     let processes = Command::new("ps").args(["-A", "-o", "pgid=,stat="]).output();
-    let processes = processes.map(|output| String::from_utf8(output.stdout).unwrap()).unwrap_or_else(|_| from_proc());
+    let processes = processes.map_or_else(|_| from_proc(), |output| String::from_utf8(output.stdout).unwrap());
     let running = processes.lines().filter_map(|line| {
         let (group, state) = line.trim().split_once(' ')?;
         (!state.trim().starts_with('Z')).then(|| group.parse::<u32>().ok()).flatten()
@@ -144,10 +143,10 @@ fn alive(groups: &[u32]) -> Vec<u32> {
 /// What `ps` would print, for Linux without it.
 fn from_proc() -> String {
     let processes = fs::read_dir("/proc").unwrap().flatten();
-    let stats = processes.filter_map(|process| fs::read_to_string(Path::new(&process.path()).join("stat")).ok());
-    let lines = stats.filter_map(|stat| {
+    let lines = processes.filter_map(|process| {
+        let line = fs::read_to_string(process.path().join("stat")).ok()?;
         // pid (name) state parent group …; the name may hold anything.
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        let mut fields = line.rsplit_once(')')?.1.split_whitespace();
         let (state, group) = (fields.next()?, fields.nth(1)?);
         Some(format!("{group} {state}\n"))
     });
@@ -157,7 +156,7 @@ fn from_proc() -> String {
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < Duration::from_secs(60), "{what}: not within 60 s");
+        assert!(started.elapsed() < Duration::from_mins(1), "{what}: not within 60 s");
         thread::sleep(Duration::from_millis(100));
     }
 }

@@ -1,1 +1,44 @@
-fn main() {}
+//! Tasks of the people who work on the operator: `cargo xtask <command>`. One file a command.
+
+mod cargo;
+mod control_plane;
+mod report;
+mod test;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a command returns: its failure is printed as it stands.
+type Outcome = Result<(), Box<dyn Error>>;
+
+/// Tasks of the people who work on the operator.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every check and test, in order, and stop at the first that fails
+    Test(test::Options),
+    /// Start a Kubernetes control plane on this machine and keep it until Ctrl-C
+    Controlplane(control_plane::Options),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Test(options) => test::run(&options),
+        Command::Controlplane(options) => control_plane::run(options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

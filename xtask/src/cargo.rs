@@ -1,0 +1,38 @@
+//! Running cargo from within `cargo xtask`.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::Outcome;
+
+/// The top of the workspace.
+pub(crate) fn workspace() -> PathBuf {
+    let xtask = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().map_or_else(|| xtask.clone(), PathBuf::from)
+}
+
+/// Runs cargo at the top of the workspace. The error names the command, for a person to run it again.
+pub(crate) fn run(arguments: &[&str], variables: &[(&str, String)]) -> Outcome {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(workspace()).args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
+    // `cargo run` describes xtask's package in these. Build scripts look at them: left in, every call from here would
+    // build again what a call from a shell has built, and the other way round.
+    for (name, _) in env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    let shown = shown(arguments);
+    let status = command.status().map_err(|error| format!("cannot run {shown}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("this failed ({status}): {shown}").into()) }
+}
+
+/// The command as somebody types it.
+pub(crate) fn shown(arguments: &[&str]) -> String {
+    let quoted = arguments
+        .iter()
+        .map(|argument| if argument.contains('*') { format!("'{argument}'") } else { (*argument).to_owned() });
+    ["cargo".to_owned()].into_iter().chain(quoted).collect::<Vec<_>>().join(" ")
+}
