@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use amigo_operator::resources::{crd_yaml, crds};
+use amigo_operator::resources::{crd_yaml, crds, docs};
 
 #[test]
 fn definitions_in_crds_are_up_to_date() {
@@ -12,6 +12,11 @@ fn definitions_in_crds_are_up_to_date() {
         .map(|crd| (crds::file_name(crd), crd_yaml(&crd.spec.names.kind).expect("every kind can be written")))
         .collect();
     assert_folder("crds", &wanted);
+}
+
+#[test]
+fn reference_pages_are_up_to_date() {
+    assert_folder("docs/reference", &docs::pages().expect("writing to a string"));
 }
 
 /// The folder holds these files, with this content, and no others.

@@ -9,7 +9,7 @@ use kube::CustomResourceExt;
 use super::{Organization, Tool, ToolEnvSecret, ToolVersion};
 
 /// The first line of every generated file.
-const HEADER: &str = "# Generated from src/resources by `cargo xtask crds`. Do not edit.\n";
+const HEADER: &str = "# Generated from src/resources. Do not edit.\n";
 
 /// A definition that cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -96,4 +96,110 @@ fn one_line(text: &str) -> String {
         .map(|paragraph| paragraph.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect::<Vec<_>>()
         .join("\n\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the conventions of the Kubernetes API ask of every field, collected as complaints.
+    fn complaints(path: &str, schema: &JSONSchemaProps, found: &mut Vec<String>) {
+        let mut must = |holds: bool, what: &str| {
+            if !holds {
+                found.push(format!("{path} must {what}"));
+            }
+        };
+        must(
+            schema.description.as_ref().is_some_and(|text| text.ends_with('.')),
+            "have a description that ends in '.'",
+        );
+        must(schema.nullable.is_none(), "not be nullable");
+        match schema.type_.as_deref() {
+            Some("string") => must(schema.max_length.is_some() || schema.enum_.is_some(), "have a longest length"),
+            Some("integer") => {
+                must(schema.minimum.is_some(), "have a least value");
+                must(matches!(schema.format.as_deref(), Some("int32" | "int64")), "be int32 or int64");
+            }
+            Some("array") => {
+                must(schema.max_items.is_some(), "have a largest number of entries");
+                must(schema.x_kubernetes_list_type.is_some(), "have a list type");
+            }
+            Some("object" | "boolean") => {}
+            other => must(false, &format!("not be of type {other:?}")),
+        }
+        for rule in schema.x_kubernetes_validations.iter().flatten() {
+            let message = rule.message.as_deref().unwrap_or_default();
+            let sentence = message.starts_with("must ") || message.starts_with('`') && message.contains("` must ");
+            must(sentence && message.len() < 200, "have rules that say what must be");
+        }
+        for (name, property) in schema.properties.iter().flatten() {
+            let required = schema.required.iter().flatten().any(|field| field == name);
+            let camel =
+                name.starts_with(|c: char| c.is_ascii_lowercase()) && name.chars().all(|c| c.is_ascii_alphanumeric());
+            must(camel, "have fields in camelCase only");
+            must(!(required && property.default.is_some()), "not have a required field with a default");
+        }
+        for (name, property) in schema.properties.iter().flatten() {
+            complaints(&format!("{path}.{name}"), property, found);
+        }
+        if let Some(JSONSchemaPropsOrArray::Schema(items)) = &schema.items {
+            let bounded = items.type_.as_deref() != Some("string") || items.max_length.is_some();
+            if items.properties.is_some() {
+                complaints(&format!("{path}[]"), items, found);
+            } else if !bounded {
+                found.push(format!("{path}[] must have a longest length"));
+            }
+        }
+    }
+
+    #[test]
+    fn definitions_keep_the_conventions_of_the_api() {
+        let mut found = Vec::new();
+        for crd in crds() {
+            assert_eq!(crd.spec.scope, "Namespaced");
+            assert_eq!(crd.spec.names.categories.as_deref(), Some(&["amigo".to_owned()][..]));
+            for version in &crd.spec.versions {
+                let schema = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+                complaints(&crd.spec.names.kind, schema.expect("schema"), &mut found);
+            }
+        }
+        assert!(found.is_empty(), "{found:#?}");
+    }
+
+    #[test]
+    fn bounds_of_the_spec_have_both_ends() {
+        fn visit(path: &str, schema: &JSONSchemaProps) {
+            let integer = schema.type_.as_deref() == Some("integer");
+            assert!(!integer || schema.minimum.is_some() && schema.maximum.is_some(), "{path}");
+            for (name, property) in schema.properties.iter().flatten() {
+                visit(&format!("{path}.{name}"), property);
+            }
+        }
+        for crd in crds() {
+            let schema = crd.spec.versions[0].schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+            visit(&crd.spec.names.kind, &schema.expect("schema").properties.as_ref().expect("properties")["spec"]);
+        }
+    }
+
+    #[test]
+    fn a_new_object_counts_as_not_seen() {
+        for crd in crds() {
+            let yaml = crd_yaml(&crd.spec.names.kind).expect("YAML");
+            assert!(yaml.contains("default:\n              observedGeneration: -1\n"), "{yaml}");
+        }
+    }
+
+    #[test]
+    fn unknown_kinds_are_an_error() {
+        assert!(matches!(crd_yaml("Widget"), Err(CrdError::UnknownKind(kind)) if kind == "Widget"));
+    }
+
+    #[test]
+    fn short_names_are_used_once() {
+        let mut names: Vec<_> =
+            crds().iter().flat_map(|crd| crd.spec.names.short_names.clone().unwrap_or_default()).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names, ["amenv", "amorg", "amtool", "amver"]);
+    }
 }

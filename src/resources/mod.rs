@@ -9,6 +9,7 @@
 pub mod annotations;
 pub mod common;
 pub mod crds;
+pub mod docs;
 pub mod organization;
 pub mod reason;
 mod rules;

@@ -49,7 +49,7 @@ pub struct OrganizationSpec {
     /// Where the API is: scheme, host and optional port, without path, query or user. It must be on the operator's list of
     /// allowed endpoints, or the object says `EndpointNotAllowed`. Redirects are never followed.
     #[serde(default = "default_endpoint")]
-    #[schemars(length(min = 1, max = 300), regex(pattern = rules::ENDPOINT))]
+    #[schemars(length(min = 1, max = 300))]
     #[x_kube(validation = rules::matches(
         rules::ENDPOINT,
         "must be an origin such as 'https://api.amigo.ai': 'https://' or 'http://', a host and an optional port, \
@@ -113,7 +113,7 @@ const fn default_max_deprecations() -> i32 {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct LocalReference {
     /// The name of the object.
-    #[schemars(length(min = 1, max = 253), regex(pattern = rules::OBJECT_NAME))]
+    #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name())]
     pub name: String,
 }
@@ -237,6 +237,7 @@ pub struct OrganizationStatus {
     pub user_id: Option<String>,
     /// The revision in use: as given, or as detected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ApiRevision")]
     pub api_revision: Option<ApiRevision>,
     /// The resync periods in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]

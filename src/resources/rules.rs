@@ -1,7 +1,8 @@
 //! The rules of the fields: patterns, and the sentences that answer a manifest which breaks them.
 //!
-//! A pattern stands in the schema, so that editors and offline checkers know it, and once more as a CEL rule, so that the
-//! server answers with a sentence. Patterns are RE2: `\w` is ASCII only there, hence `\p{L}` and `\p{N}`.
+//! A pattern is a CEL rule, so that the server answers with a sentence. One that a person can read stands in the schema as
+//! well, where editors and offline checkers find it; the server shows it too, so that the long ones are left out there.
+//! Patterns are RE2: `\w` is ASCII only, hence `\p{L}` and `\p{N}`.
 
 use kube::core::{Reason, Rule};
 

@@ -119,13 +119,13 @@ pub struct ToolSpec {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrganizationReference {
     /// The Organization's name.
-    #[schemars(length(min = 1, max = 253), regex(pattern = rules::OBJECT_NAME))]
+    #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name())]
     pub name: String,
     /// The Organization's namespace. Absent: the own one. Another one must be allowed by the Organization's
     /// `allowedNamespaces`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = rules::NAMESPACE_NAME))]
+    #[schemars(length(min = 1, max = 63))]
     #[x_kube(validation = rules::namespace_name())]
     pub namespace: Option<String>,
 }

@@ -96,6 +96,7 @@ pub struct EnvVar {
     /// `Plain` sends a Secret's value as a plain variable, `Secret` as an encrypted one. Absent: a `value` is plain and what
     /// comes by `valueFrom` is secret. The service cannot turn one into the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Visibility")]
     pub visibility: Option<Visibility>,
 }
 
@@ -111,7 +112,7 @@ pub struct EnvVarSource {
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct SecretKeySelector {
     /// The Secret's name.
-    #[schemars(length(min = 1, max = 253), regex(pattern = rules::OBJECT_NAME))]
+    #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = rules::object_name())]
     pub name: String,
     /// The key in the Secret.
@@ -138,6 +139,7 @@ pub struct EnvFromSource {
     pub secret_ref: LocalReference,
     /// `Plain` sends the Secret's values as plain variables, `Secret` as encrypted ones. Absent: `Secret`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Visibility")]
     pub visibility: Option<Visibility>,
 }
 

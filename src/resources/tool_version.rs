@@ -61,6 +61,7 @@ pub struct ToolVersionSpec {
     /// created again publishes again. Exactly one of `version` and `bumpType`. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::immutable("bumpType"))]
+    #[schemars(with = "BumpType")]
     pub bump_type: Option<BumpType>,
     /// The branch that is built: `main` or `team`. Services since 2026 have one branch and do not look at it. Immutable.
     #[serde(default)]
