@@ -5,41 +5,51 @@ use std::{env, fs};
 
 use amigo_operator::resources::{crd_yaml, crds, docs};
 
+const HINT: &str = "run `UPDATE_GENERATED=1 cargo test --test generated` and commit the result";
+
 #[test]
 fn definitions_in_crds_are_up_to_date() {
-    let wanted: Vec<_> = crds::crds()
-        .iter()
-        .map(|crd| (crds::file_name(crd), crd_yaml(&crd.spec.names.kind).expect("every kind can be written")))
-        .collect();
-    assert_folder("crds", &wanted);
+    assert_files("crds", &definitions());
+}
+
+#[test]
+fn every_file_in_crds_is_generated() {
+    let generated: Vec<_> = definitions().into_iter().map(|(name, _)| name).collect();
+    for entry in fs::read_dir(folder("crds")).expect("folder can be read") {
+        let name = entry.expect("folder can be read").file_name().into_string().expect("names are UTF-8");
+        assert!(generated.contains(&name), "crds/{name} belongs to no kind");
+    }
 }
 
 #[test]
 fn reference_pages_are_up_to_date() {
-    assert_folder("docs/reference", &docs::pages().expect("writing to a string"));
+    assert_files("docs/reference", &docs::pages().expect("writing to a string"));
 }
 
-/// The folder holds these files, with this content, and no others.
-fn assert_folder(folder: &str, wanted: &[(String, String)]) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    if env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1") {
-        return write_folder(&folder, wanted);
+fn definitions() -> Vec<(String, String)> {
+    let yaml = |kind: &str| crd_yaml(kind).expect("every kind can be written");
+    crds::crds().iter().map(|crd| (crds::file_name(crd), yaml(&crd.spec.names.kind))).collect()
+}
+
+/// The folder holds these files with this content.
+fn assert_files(folder: &str, wanted: &[(String, String)]) {
+    let folder = self::folder(folder);
+    let update = env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1");
+    if update {
+        fs::create_dir_all(&folder).expect("folder can be made");
     }
-    let mut found = files(&folder);
-    found.sort();
-    let mut names: Vec<_> = wanted.iter().map(|(name, _)| folder.join(name)).collect();
-    names.sort();
-    assert_eq!(found, names, "files in {}; {HINT}", folder.display());
     for (name, content) in wanted {
         let path = folder.join(name);
-        let found = fs::read_to_string(&path).expect("the file was listed a moment ago");
-        assert_same_text(&path, &found, content);
+        if update {
+            fs::write(&path, content).expect("file can be written");
+        } else {
+            assert_same_text(&path, content);
+        }
     }
 }
 
-const HINT: &str = "run `UPDATE_GENERATED=1 cargo test --test generated` and commit the result";
-
-fn assert_same_text(path: &Path, found: &str, wanted: &str) {
+fn assert_same_text(path: &Path, wanted: &str) {
+    let found = fs::read_to_string(path).unwrap_or_default();
     let line = found.lines().zip(wanted.lines()).take_while(|(found, wanted)| found == wanted).count();
     let (has, should_have) = (found.lines().nth(line), wanted.lines().nth(line));
     assert!(
@@ -50,17 +60,6 @@ fn assert_same_text(path: &Path, found: &str, wanted: &str) {
     );
 }
 
-fn write_folder(folder: &Path, wanted: &[(String, String)]) {
-    fs::create_dir_all(folder).expect("folder can be made");
-    for path in files(folder) {
-        fs::remove_file(path).expect("old file can be removed");
-    }
-    for (name, content) in wanted {
-        fs::write(folder.join(name), content).expect("file can be written");
-    }
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    entries.map(|entry| entry.expect("folder can be read").path()).collect()
+fn folder(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
