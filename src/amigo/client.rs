@@ -296,7 +296,7 @@ impl Client {
             Ok(signed_in) => {
                 state.serial += 1;
                 let token = Token {
-                    id_token: SecretString::from(signed_in.id_token),
+                    bearer: SecretString::from(signed_in.id_token),
                     expires_at: signed_in.expires_at,
                     renew_at: renew_at(now, signed_in.expires_at),
                     serial: state.serial,
@@ -341,7 +341,7 @@ impl Client {
 
     async fn exchange(&self, call: &Call, token: &Token, permit: Permit) -> Result<Bytes, Refused> {
         let mut request = self.request(call)?;
-        let bearer = format!("Bearer {}", token.id_token.expose_secret());
+        let bearer = format!("Bearer {}", token.bearer.expose_secret());
         let mut bearer = HeaderValue::from_str(&bearer)
             .map_err(|_| Error::Unreadable { operation: Operation::SignIn, text: "the token is none".into() })?;
         bearer.set_sensitive(true);

@@ -73,8 +73,11 @@ struct Shared {
 pub struct Amigo {
     shared: Arc<Shared>,
     accounts: Mutex<BTreeMap<(Endpoint, String), Arc<Account>>>,
-    sessions: Mutex<BTreeMap<SessionKey, (Arc<Session>, Arc<Reads>)>>,
+    sessions: Mutex<BTreeMap<SessionKey, Shareable>>,
 }
+
+/// What clients with the same credentials share.
+type Shareable = (Arc<Session>, Arc<Reads>);
 
 /// Endpoint, organization and the fingerprint of the credentials: who means the same shares one token.
 type SessionKey = (Endpoint, String, String);

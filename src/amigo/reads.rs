@@ -29,13 +29,16 @@ const ATTEMPTS: usize = 3;
 
 type Read<T> = Shared<BoxFuture<'static, Result<T, Error>>>;
 
+/// A read of all active tools.
+type Sweep = Read<Arc<Vec<Tool>>>;
+
 type Found = Arc<BTreeMap<String, Tool>>;
 
 /// The reads of one organization that have not begun yet.
 #[derive(Default)]
 pub struct Reads {
     batch: Mutex<Option<Batch>>,
-    sweep: Arc<Mutex<Option<Read<Arc<Vec<Tool>>>>>>,
+    sweep: Arc<Mutex<Option<Sweep>>>,
     versions: Arc<Mutex<BTreeMap<String, Read<Vec<ToolVersion>>>>>,
 }
 

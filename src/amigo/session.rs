@@ -56,7 +56,7 @@ impl Credentials {
             hash.update(part.len().to_be_bytes());
             hash.update(part);
         }
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.finalize())
     }
 }
 
@@ -69,11 +69,16 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// Lower-case hex digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
+
 /// A token and how long it serves.
 #[derive(Clone)]
 pub struct Token {
     /// Sent with every call.
-    pub id_token: SecretString,
+    pub bearer: SecretString,
     /// When it ends.
     pub expires_at: Timestamp,
     /// When it is renewed.

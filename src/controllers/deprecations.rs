@@ -91,11 +91,10 @@ impl Ledger {
     pub fn answer(&self, organization: &Key, uid: &str, grant: Grant) {
         if let Ok(mut requests) = self.0.lock()
             && let Some(request) = requests.all.get_mut(organization).and_then(|all| all.get_mut(uid))
+            && request.grant != grant
         {
-            if request.grant != grant {
-                request.grant = grant;
-                (request.wake)();
-            }
+            request.grant = grant;
+            (request.wake)();
         }
     }
 }
@@ -165,20 +164,21 @@ mod tests {
 
     #[test]
     fn lets_through_what_fits_and_holds_the_rest() {
-        // limit, done, requests, confirmed -> granted, held
-        let table: &[(i32, i32, &[i32], Option<i32>, usize, i32)] = &[
-            (10, 0, &[1, 1], None, 2, 0),
-            (10, 10, &[1, 1], None, 0, 2),
-            (10, 9, &[1, 1], None, 1, 1),
-            (10, 0, &[11], None, 0, 11),
-            (10, 0, &[11, 1], None, 0, 12),
-            (10, 9, &[1, 1], Some(1), 2, 0),
-            (10, 9, &[1, 1], Some(2), 1, 1),
-            (0, 0, &[1], None, 0, 1),
-            (0, 0, &[1], Some(1), 1, 0),
-            (10, 0, &[], Some(0), 0, 0),
+        // (limit, done, requests, confirmed), granted, held
+        type Case<'a> = ((i32, i32, &'a [i32], Option<i32>), usize, i32);
+        let table: &[Case<'_>] = &[
+            ((10, 0, &[1, 1], None), 2, 0),
+            ((10, 10, &[1, 1], None), 0, 2),
+            ((10, 9, &[1, 1], None), 1, 1),
+            ((10, 0, &[11], None), 0, 11),
+            ((10, 0, &[11, 1], None), 0, 12),
+            ((10, 9, &[1, 1], Some(1)), 2, 0),
+            ((10, 9, &[1, 1], Some(2)), 1, 1),
+            ((0, 0, &[1], None), 0, 1),
+            ((0, 0, &[1], Some(1)), 1, 0),
+            ((10, 0, &[], Some(0)), 0, 0),
         ];
-        for (limit, done, requests, confirmed, granted, held) in table {
+        for ((limit, done, requests, confirmed), granted, held) in table {
             let answer = settle(*limit, *done, &open(requests), *confirmed);
             assert_eq!(
                 (answer.granted.len(), answer.held),

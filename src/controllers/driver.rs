@@ -61,17 +61,16 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Act
     let uid = object.uid().unwrap_or_default();
     let describe = object.describe();
     let _timer = ctx.metrics.reconcile_started(&K::kind(&()));
-    match AssertUnwindSafe(visit(object, &ctx)).catch_unwind().await {
-        Ok(result) => result,
-        Err(_) => {
-            ctx.metrics.reconcile_panicked(&K::kind(&()));
-            tracing::error!(object = %describe, "a reconcile panicked; the others go on");
-            Err(Failure { after: ctx.memory.failed(&uid), message: "the reconcile panicked".into() })
-        }
-    }
+    let Ok(result) = AssertUnwindSafe(visit(object, &ctx)).catch_unwind().await else {
+        ctx.metrics.reconcile_panicked(&K::kind(&()));
+        tracing::error!(object = %describe, "a reconcile panicked; the others go on");
+        return Err(Failure { after: ctx.memory.failed(&uid), message: "the reconcile panicked".into() });
+    };
+    result
 }
 
 /// When kube's runtime asks what to do after a failure.
+#[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
 pub fn error_policy<K: Kind>(object: Arc<K>, failure: &Failure, _ctx: Arc<Context>) -> Action {
     tracing::info!(object = %object.describe(), error = %failure, again_seconds = failure.after.as_secs(), "a reconcile failed");
     Action::requeue(failure.after)

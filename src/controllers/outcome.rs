@@ -17,22 +17,60 @@ pub const STALLED_LOOK: Duration = Duration::from_secs(6 * 3600);
 /// How a reconcile ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The service matches the manifest; the next look is due after `again`.
-    Ready { message: String, again: Duration },
-    /// Work goes on by itself, and is looked at `again`.
-    Working { reason: Reason, message: String, again: Duration },
+    /// The service matches the manifest.
+    Ready {
+        /// For a person.
+        message: String,
+        /// When the next look is due.
+        again: Duration,
+    },
+    /// Work goes on by itself.
+    Working {
+        /// Why it is not done.
+        reason: Reason,
+        /// For a person.
+        message: String,
+        /// When to look again.
+        again: Duration,
+    },
     /// Something named must come first; its coming wakes the object.
-    Waiting { reason: Reason, message: String },
+    Waiting {
+        /// What for.
+        reason: Reason,
+        /// For a person.
+        message: String,
+    },
     /// Somebody must change something.
-    Stalled { reason: Reason, message: String },
-    /// It failed and is tried again with backoff, not before `after`.
-    Retrying { reason: Reason, message: String, after: Duration },
+    Stalled {
+        /// Why.
+        reason: Reason,
+        /// For a person, with the remedy.
+        message: String,
+    },
+    /// It failed and is tried again with backoff.
+    Retrying {
+        /// Why.
+        reason: Reason,
+        /// For a person.
+        message: String,
+        /// Not before this.
+        after: Duration,
+    },
     /// Nothing is done on purpose.
-    Suspended { message: String },
+    Suspended {
+        /// Who asked for that.
+        message: String,
+    },
     /// Nothing to say: the status stays as it is.
-    Unchanged { again: Duration },
+    Unchanged {
+        /// When to look again.
+        again: Duration,
+    },
     /// Cleaned up: the finalizer goes.
-    Gone { message: String },
+    Gone {
+        /// What was done, for the log.
+        message: String,
+    },
 }
 
 impl Outcome {
@@ -57,6 +95,7 @@ impl Outcome {
     }
 
     /// Waits in the queue for one of the organization's calls; woken when its turn comes.
+    #[must_use]
     pub fn queued(what: &str, estimate: Duration) -> Self {
         let seconds = estimate.as_secs().max(1);
         let estimate = if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) };

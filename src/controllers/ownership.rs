@@ -18,14 +18,14 @@ const HINT_LIMIT: usize = 128;
 #[must_use]
 pub fn mark(owner_id: &str, namespace: &str, name: &str) -> String {
     let digest = Sha256::digest(format!("{owner_id}/{namespace}/{name}"));
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().take(16).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 /// A hint for people in the characters that tags allow.
 #[must_use]
 pub fn hint(namespace: &str, name: &str) -> String {
-    let allowed = |c: char| if c.is_alphanumeric() || c == '_' { c } else { '_' };
-    format!("{} {}", namespace, name).chars().map(|c| if c == ' ' { c } else { allowed(c) }).take(HINT_LIMIT).collect()
+    let tag_safe = |c: char| if c.is_alphanumeric() || c == ' ' { c } else { '_' };
+    format!("{namespace} {name}").chars().map(tag_safe).take(HINT_LIMIT).collect()
 }
 
 /// Whose a remote tool is.

@@ -44,10 +44,10 @@ fn known<T: Clone>(snapshots: &Snapshots<T>, key: &Key) -> Option<T> {
 }
 
 /// Keeps a snapshot; whether it differs from the one before.
-fn keep<T: Clone + PartialEq>(snapshots: &Snapshots<T>, key: Key, value: T, began: Instant) -> bool {
+fn keep<T: Clone + PartialEq>(snapshots: &Snapshots<T>, key: Key, value: &T, began: Instant) -> bool {
     let Ok(mut snapshots) = snapshots.lock() else { return true };
     let before = snapshots.insert(key, Snapshot { value: value.clone(), began: Some(began) });
-    before.is_none_or(|before| before.value != value)
+    before.is_none_or(|before| before.value != *value)
 }
 
 impl Remote {
@@ -64,7 +64,7 @@ impl Remote {
         }
         let began = Instant::now();
         let tool = at.client.tool(id, class).await?.map(Arc::new);
-        keep(&self.tools, key(at, id), tool.clone(), began);
+        keep(&self.tools, key(at, id), &tool, began);
         Ok(tool)
     }
 
@@ -89,7 +89,7 @@ impl Remote {
         let mut versions = at.client.versions(tool_id, class).await?;
         versions.sort_by(|a, b| (a.version, &a.id).cmp(&(b.version, &b.id)));
         let versions = Arc::new(versions);
-        let changed = keep(&self.versions, key(at, tool_id), Arc::clone(&versions), began);
+        let changed = keep(&self.versions, key(at, tool_id), &versions, began);
         Ok((versions, changed))
     }
 

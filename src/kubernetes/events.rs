@@ -41,7 +41,7 @@ impl Publisher {
         let event = Event {
             metadata: ObjectMeta {
                 namespace: Some(namespace.clone()),
-                generate_name: Some(format!("{}.", object.name_any().chars().take(200).collect::<String>())),
+                name: Some(name(&object.name_any(), now)),
                 ..ObjectMeta::default()
             },
             action: Some("Reconcile".to_owned()),
@@ -62,6 +62,12 @@ impl Publisher {
             tracing::debug!(object = %object.describe(), %reason, %error, "an Event could not be published");
         }
     }
+}
+
+/// A name that no other Event has, in the form that Kubernetes itself gives Events.
+fn name(object: &str, now: Timestamp) -> String {
+    let object: String = object.chars().take(220).collect();
+    format!("{}.{:x}{:04x}", object.trim_end_matches(['.', '-']), now.as_microsecond(), rand::random::<u16>())
 }
 
 fn cut(note: &str) -> String {

@@ -30,7 +30,7 @@ pub enum Error {
     #[error("{0} is gone")]
     Gone(String),
     /// The server refused, or could not be reached.
-    #[error("the API server: {0}")]
+    #[error("the API server: {}", said(.0))]
     Server(#[source] Box<kube::Error>),
     /// No answer in time.
     #[error("the API server gave no answer within {} s", CALL_TIMEOUT.as_secs())]
@@ -38,6 +38,14 @@ pub enum Error {
     /// This process is not the leader any more, and writes nothing.
     #[error("this process is not the leader")]
     NotLeader,
+}
+
+/// What the API server said, without the answer's innards.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// Bounds a call to the API server.

@@ -131,12 +131,12 @@ async fn watch_named(
             keep
         });
         for key in wanted {
-            if !watches.contains_key(&key) {
+            watches.entry(key.clone()).or_insert_with(|| {
                 let token = CancellationToken::new();
-                let watch = watch_one(client.clone(), key.clone(), on_change.clone());
+                let watch = watch_one(client.clone(), key, on_change.clone());
                 tokio::spawn(token.clone().run_until_cancelled_owned(watch));
-                watches.insert(key, token);
-            }
+                token
+            });
         }
         references.1.notified().await;
     }

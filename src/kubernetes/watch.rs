@@ -244,13 +244,13 @@ impl<K: Watchable> Feed<K> {
 
 /// Watches one kind in the given namespaces (none: everywhere), for ever. Errors are logged and retried with backoff; they
 /// hold up nothing but this watch.
-pub async fn run<K: Watchable>(
+pub async fn run<K>(
     client: Client,
     namespaces: &[String],
     mut feed: Feed<K>,
     mut on_change: impl FnMut(Change<K>) + Send,
 ) where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+    K: Watchable + kube::Resource<Scope = kube::core::NamespaceResourceScope>,
 {
     let apis: Vec<Api<DeserializeGuard<K>>> = if namespaces.is_empty() {
         vec![Api::all(client)]

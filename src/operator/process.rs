@@ -235,7 +235,7 @@ impl Process {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the uid of the namespace kube-system, the default owner id, cannot be read")
+                    tracing::warn!(%error, "the uid of the namespace kube-system, the default owner id, cannot be read");
                 }
             }
             tokio::time::sleep(PATIENCE).await;
@@ -289,7 +289,7 @@ impl Watches<'_> {
             while let Some(event) = events.next().await {
                 match event {
                     Ok(watcher::Event::Apply(namespace)) => {
-                        with(&current, |ctx| ctx.namespace_changed(&namespace.name_any()))
+                        with(&current, |ctx| ctx.namespace_changed(&namespace.name_any()));
                     }
                     Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "the watch of namespaces failed and is tried again"),

@@ -102,18 +102,12 @@ async fn synchronise(
     let desired = spec.desired(&tool);
     let mut named: Option<Option<RemoteTool>> = None;
     for _ in 0..STEPS {
-        let plan = match status.tool_id.clone() {
-            Some(id) => {
-                let remote = ctx.remote.tool(&connection.established, &id, Duration::ZERO, class).await?;
-                decide::decide(&desired, &Observed::Bound { id: &id, tool: remote.as_deref() })
-            }
-            None => {
-                let marked = marked(&desired, connection, class).await?;
-                decide::decide(
-                    &desired,
-                    &Observed::Unbound { marked: &marked, named: named.as_ref().map(Option::as_ref) },
-                )
-            }
+        let plan = if let Some(id) = status.tool_id.clone() {
+            let remote = ctx.remote.tool(&connection.established, &id, Duration::ZERO, class).await?;
+            decide::decide(&desired, &Observed::Bound { id: &id, tool: remote.as_deref() })
+        } else {
+            let marked = marked(&desired, connection, class).await?;
+            decide::decide(&desired, &Observed::Unbound { marked: &marked, named: named.as_ref().map(Option::as_ref) })
         };
         tracing::debug!(object = %tool.describe(), ?plan, "decided");
         match plan {

@@ -10,8 +10,8 @@ use Visibility::{Plain, Secret};
 fn member(name: &str, created: i64, wants: &[(&str, Visibility)], recorded: &[(&str, Visibility)]) -> Member {
     let time = Time(jiff::Timestamp::from_second(created).unwrap());
     let variable = |visibility| Variable { visibility, value: SecretString::from(format!("value of {name}")) };
-    let mut resolved = Resolved::default();
-    resolved.variables = wants.iter().map(|(n, v)| ((*n).to_owned(), variable(*v))).collect();
+    let variables = wants.iter().map(|(n, v)| ((*n).to_owned(), variable(*v))).collect();
+    let resolved = Resolved { variables, ..Resolved::default() };
     Member {
         uid: name.into(),
         name: name.into(),
@@ -131,7 +131,7 @@ fn what_nobody_wants_any_more_goes() {
 fn what_active_versions_require_stays() {
     let one = member("one", 1, &[], &[("KEY", Secret)]);
     let there = remote(&[], &["KEY"]);
-    let active = plan(&[one.clone()], &there, &[requiring("KEY", false)], &[]);
+    let active = plan(std::slice::from_ref(&one), &there, &[requiring("KEY", false)], &[]);
     assert!(active.delta.is_empty());
     assert_eq!(reasons(&active.shares["one"]), [Reason::VariableInUse]);
     assert!(active.shares["one"].problems.iter().all(|p| p.message.contains("1.0.0")));

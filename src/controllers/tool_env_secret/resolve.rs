@@ -28,6 +28,8 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// A problem.
+    #[must_use]
     pub fn new(reason: Reason, message: String) -> Self {
         Self { reason, message }
     }

@@ -104,7 +104,12 @@ pub enum Plan {
     /// Take this version as this object's.
     Claim(RemoteVersion),
     /// Publish, after the intent is written.
-    Publish { bump: BumpType, expected: VersionNumber },
+    Publish {
+        /// Which part of the number rises.
+        bump: BumpType,
+        /// The number that should come out.
+        expected: VersionNumber,
+    },
     /// Nothing can be done now.
     End(Outcome),
 }

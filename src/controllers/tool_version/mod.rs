@@ -108,7 +108,7 @@ async fn look(
     let (versions, _) = ctx.remote.versions(at, look.tool_id, look.age, look.class).await?;
     match plan(handle, status, look, &versions, ctx)? {
         Plan::Publish { .. } => {}
-        other => return settle(handle, status, look, other, ctx),
+        other => return Ok(settle(handle, status, look, other, ctx)),
     }
     let uid = handle.object().uid().unwrap_or_default();
     let permit = match ctx.claim(handle.object(), at, Operation::PublishVersion, Class::Interactive) {
@@ -127,7 +127,7 @@ async fn look(
         Plan::Publish { .. } => {
             Ok(Outcome::waiting(Reason::VersionPending, "waits for another publish of the tool to end"))
         }
-        other => settle(handle, status, look, other, ctx),
+        other => Ok(settle(handle, status, look, other, ctx)),
     }
 }
 
@@ -288,7 +288,7 @@ fn settle(
     look: &Look<'_>,
     plan: Plan,
     ctx: &Context,
-) -> Result<Outcome, Interrupt> {
+) -> Outcome {
     match plan {
         Plan::Keep(version) | Plan::Claim(version) => {
             let uid = handle.object().uid().unwrap_or_default();
@@ -299,11 +299,11 @@ fn settle(
                 let (namespace, name) = (handle.namespace(), handle.object().spec.tool_ref.name.clone());
                 ctx.queues.tools.push(&namespace, &name);
             }
-            Ok(standing(handle.object(), &version, look.tool_id))
+            standing(handle.object(), &version, look.tool_id)
         }
-        Plan::End(outcome) => Ok(outcome),
+        Plan::End(outcome) => outcome,
         Plan::Publish { .. } => {
-            Ok(Outcome::working(Reason::Progressing, "is about to be published", Duration::from_secs(1)))
+            Outcome::working(Reason::Progressing, "is about to be published", Duration::from_secs(1))
         }
     }
 }
