@@ -229,7 +229,7 @@ pub struct OrganizationStatus {
     pub conditions: Vec<Condition>,
     /// The last value of the annotation `amigo.ai/reconcile-requested-at` that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = schema::MAX_ANNOTATION))]
     pub last_handled_reconcile_at: Option<String>,
     /// The user that the credentials sign in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -253,7 +253,7 @@ pub struct OrganizationStatus {
     pub recent_deprecations: Vec<RecentDeprecations>,
     /// The value of the annotation `amigo.ai/confirm-deprecations` that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = schema::MAX_ANNOTATION))]
     pub last_handled_confirmation: Option<String>,
 }
 

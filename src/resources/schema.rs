@@ -2,6 +2,9 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+/// The server takes no more than this in all annotations of an object: an echo of one always fits.
+pub const MAX_ANNOTATION: usize = 262_144;
+
 /// Conditions of a status, a list-map by type.
 pub fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -177,7 +177,7 @@ pub struct ToolEnvSecretStatus {
     pub conditions: Vec<Condition>,
     /// The last value of the annotation `amigo.ai/reconcile-requested-at` that was handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = schema::MAX_ANNOTATION))]
     pub last_handled_reconcile_at: Option<String>,
     /// The organization that the tool belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
