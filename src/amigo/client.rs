@@ -1,6 +1,7 @@
 //! The calls. Each is one exchange with a token, within the budget, decided by its status; reads come whole or not at all.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
@@ -28,6 +29,9 @@ use super::{Shared, reads};
 
 /// Largest answer that is read, in bytes: a page of 50 versions with large input schemas fits many times.
 const MAX_BODY: usize = 16 * 1024 * 1024;
+
+/// How long a read waits for its turn before it says so instead.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What must be encoded in a path segment.
 const SEGMENT: &AsciiSet = &CONTROLS
@@ -138,7 +142,8 @@ impl Client {
 
     /// One page of tools.
     pub async fn list_tools(&self, query: &ListTools, class: Class) -> Result<ToolPage, Error> {
-        self.read(Operation::ListTools, format!("/tool/{}", query.encode()), class).await
+        let turn = self.turn(Operation::ListTools, class).await?;
+        self.list_tools_with(turn, query, class).await
     }
 
     /// All versions of a tool; those who ask before a read begins share it.
@@ -148,8 +153,28 @@ impl Client {
 
     /// One page of versions.
     pub async fn list_versions(&self, tool_id: &str, query: &ListVersions, class: Class) -> Result<VersionPage, Error> {
+        let turn = self.turn(Operation::ListVersions, class).await?;
         let path = format!("/tool/{}/version{}", segment(tool_id), query.encode());
-        self.read(Operation::ListVersions, path, class).await
+        self.read(turn, Operation::ListVersions, path, class).await
+    }
+
+    /// One page of tools, by a turn that was waited for before.
+    pub(super) async fn list_tools_with(
+        &self,
+        turn: Permit,
+        query: &ListTools,
+        class: Class,
+    ) -> Result<ToolPage, Error> {
+        self.read(turn, Operation::ListTools, format!("/tool/{}", query.encode()), class).await
+    }
+
+    /// Waits for the turn of a read; where the queue is long, says so instead of waiting unseen.
+    pub(super) async fn turn(&self, operation: Operation, class: Class) -> Result<Permit, Error> {
+        let estimate = self.account.estimate(operation, class);
+        if estimate > PATIENCE {
+            return Err(Error::Queued { operation, estimate });
+        }
+        Ok(self.account.acquire(operation, class).await)
     }
 
     /// Creates a tool; its id.
@@ -224,15 +249,20 @@ impl Client {
         self.write(permit, Operation::DeprecateVersions, Method::DELETE, path, None).await.map(drop)
     }
 
-    async fn read<T: DeserializeOwned>(&self, operation: Operation, path: String, class: Class) -> Result<T, Error> {
+    async fn read<T: DeserializeOwned>(
+        &self,
+        turn: Permit,
+        operation: Operation,
+        path: String,
+        class: Class,
+    ) -> Result<T, Error> {
         let call = Call { operation, method: Method::GET, path, body: None };
         let token = self.token(None).await?;
-        let permit = self.account.acquire(operation, class).await;
-        let answer = match self.exchange(&call, &token, permit).await {
+        let answer = match self.exchange(&call, &token, turn).await {
             Err(Refused::Token) => {
                 let token = self.token(Some(token.serial)).await?;
-                let permit = self.account.acquire(operation, class).await;
-                self.exchange(&call, &token, permit).await
+                let turn = self.account.acquire(operation, class).await;
+                self.exchange(&call, &token, turn).await
             }
             other => other,
         };

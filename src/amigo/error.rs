@@ -34,6 +34,14 @@ pub enum Error {
         /// How long the service asks to wait.
         retry_after: Option<Duration>,
     },
+    /// The organization's calls of this minute are used up, and many wait already. Nothing was sent.
+    #[error("waits for one of the organization's calls a minute")]
+    Queued {
+        /// The call.
+        operation: Operation,
+        /// About how long.
+        estimate: Duration,
+    },
     /// Any other refusal.
     #[error("the service answered {} with {status}{}{}", operation.as_str(), of_field(field.as_ref()), shown(text.as_ref()))]
     Status {
@@ -123,6 +131,7 @@ impl Error {
             | Self::CredentialsRefused {}
             | Self::PermissionDenied { .. }
             | Self::RateLimited { .. }
+            | Self::Queued { .. }
             | Self::NotSent(_)
             | Self::RevisionMismatch {} => Effect::None,
             // 408 comes from something between that gave up waiting for the service.
@@ -144,6 +153,7 @@ impl Error {
             Self::Maintenance { .. } => Some(503),
             Self::CredentialsRefused {} => Some(401),
             Self::NotLeader
+            | Self::Queued { .. }
             | Self::NotSent(_)
             | Self::Unknown { .. }
             | Self::Unreadable { .. }
@@ -156,6 +166,7 @@ impl Error {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::NotLeader => "not_leader",
+            Self::Queued { .. } => "queued",
             Self::CredentialsRefused {} => "401",
             Self::PermissionDenied { .. } => "403",
             Self::RateLimited { .. } => "429",

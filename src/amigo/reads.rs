@@ -18,8 +18,19 @@ use super::types::{Tool, ToolVersion};
 /// Most ids of one call.
 const IDS_A_CALL: usize = 20;
 
-/// How long the first id waits for others.
+/// How long the first who asks waits for others, when a person waits.
 const GATHERING: Duration = Duration::from_millis(20);
+
+/// How long the first id of the background waits for others. Resyncs are spread evenly, so that without this each would be
+/// a call of its own.
+const GATHERING_IN_BACKGROUND: Duration = Duration::from_secs(5);
+
+const fn gathering(class: Class) -> Duration {
+    match class {
+        Class::Interactive | Class::Recovery => GATHERING,
+        Class::Resync | Class::Rewrite => GATHERING_IN_BACKGROUND,
+    }
+}
 
 /// Most pages of one list, so that a service that pages for ever is not followed.
 const MOST_PAGES: usize = 2_000;
@@ -37,7 +48,7 @@ type Found = Arc<BTreeMap<String, Tool>>;
 /// The reads of one organization that have not begun yet.
 #[derive(Default)]
 pub struct Reads {
-    batch: Mutex<Option<Batch>>,
+    batches: Mutex<BTreeMap<Class, Batch>>,
     sweep: Arc<Mutex<Option<Sweep>>>,
     versions: Arc<Mutex<BTreeMap<String, Read<Vec<ToolVersion>>>>>,
 }
@@ -54,10 +65,10 @@ impl Reads {
         Ok(read.await?.get(id).cloned())
     }
 
-    /// The batch that gathers ids now; a full one, or one that has begun, is replaced.
+    /// The batch of the class that gathers ids now; a full one, or one that has begun, is replaced.
     fn join_batch(&self, client: &Client, id: &str, class: Class) -> Read<Found> {
-        let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = batch.as_ref() {
+        let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = batches.get(&class) {
             let mut ids = open.ids.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(ids) = ids.as_mut().filter(|ids| ids.len() < IDS_A_CALL || ids.contains(id)) {
                 ids.insert(id.to_owned());
@@ -66,7 +77,7 @@ impl Reads {
         }
         let ids = Arc::new(Mutex::new(Some(BTreeSet::from([id.to_owned()]))));
         let read = spawned(read_batch(client.clone(), Arc::clone(&ids), class));
-        *batch = Some(Batch { ids, read: read.clone() });
+        batches.insert(class, Batch { ids, read: read.clone() });
         read
     }
 
@@ -79,8 +90,7 @@ impl Reads {
             waiting
                 .get_or_insert_with(|| {
                     spawned(async move {
-                        let first = client.account.acquire(Operation::ListTools, class).await;
-                        drop(first);
+                        tokio::time::sleep(GATHERING).await;
                         slot.lock().unwrap_or_else(PoisonError::into_inner).take();
                         let query = ListTools {
                             deprecated: Some(false),
@@ -125,17 +135,16 @@ fn spawned<T: Clone + Send + Sync + 'static>(read: impl Future<Output = Result<T
 }
 
 async fn read_batch(client: Client, ids: Arc<Mutex<Option<BTreeSet<String>>>>, class: Class) -> Result<Found, Error> {
-    tokio::time::sleep(GATHERING).await;
+    tokio::time::sleep(gathering(class)).await;
     // While the call waits for its turn, further ids may still come along; taking them closes the batch.
-    let turn = client.account.acquire(Operation::ListTools, class).await;
-    drop(turn);
+    let turn = client.turn(Operation::ListTools, class).await;
     let ids = ids.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
     let query = |ids: Vec<String>, deprecated| ListTools { ids, deprecated, limit: 20, ..ListTools::default() };
     let mut found: BTreeMap<String, Tool> = BTreeMap::new();
     let all: Vec<String> = ids.iter().cloned().collect();
     let asked_for =
         |tools: Vec<Tool>| tools.into_iter().filter(|tool| ids.contains(&tool.id)).map(|tool| (tool.id.clone(), tool));
-    found.extend(asked_for(client.list_tools(&query(all, None), class).await?.tools));
+    found.extend(asked_for(client.list_tools_with(turn?, &query(all, None), class).await?.tools));
     let missing: Vec<String> = ids.iter().filter(|id| !found.contains_key(*id)).cloned().collect();
     if !missing.is_empty() {
         found.extend(asked_for(client.list_tools(&query(missing, Some(true)), class).await?.tools));

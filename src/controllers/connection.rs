@@ -24,6 +24,8 @@ pub struct Established {
     pub endpoint: String,
     /// The user that is signed in.
     pub user_id: String,
+    /// Tells the credentials apart.
+    pub fingerprint: String,
 }
 
 /// The connections of this process, by Organization. They outlive the Secret, so that clean-up can still be done while a

@@ -182,8 +182,16 @@ impl Context {
                 .and_then(|variables| self.tools.get(&namespace, &variables.spec.tool_ref.name)),
             _ => None,
         };
+        if let Some(tool) = tool {
+            self.wake_organization_of_tool(&namespace, &tool.name_any());
+        }
+    }
+
+    /// The Organization that a Tool uses is looked at.
+    pub fn wake_organization_of_tool(&self, namespace: &str, name: &str) {
         let default = self.settings.default_organization.as_ref();
-        if let Some((namespace, name)) = tool.and_then(|tool| organization_key(&tool, default)) {
+        let organization = self.tools.get(namespace, name).and_then(|tool| organization_key(&tool, default));
+        if let Some((namespace, name)) = organization {
             self.queues.organizations.push(&namespace, &name);
         }
     }

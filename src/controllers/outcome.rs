@@ -154,6 +154,7 @@ pub fn of_service_error(error: &amigo::Error) -> Outcome {
             message: "waits because the service says that the organization's calls are used up".into(),
             after: retry_after.unwrap_or(Duration::from_secs(60)),
         },
+        E::Queued { estimate, .. } => Outcome::queued("read from the service", *estimate),
         E::Status { status: 422, .. } => Outcome::stalled(Reason::InvalidRequest, message),
         E::Maintenance { .. } | E::Status { .. } | E::NotSent { .. } | E::Unknown { .. } | E::Unreadable { .. } => {
             Outcome::retrying(message)

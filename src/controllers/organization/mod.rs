@@ -35,6 +35,7 @@ impl Kind for Organization {
         let endpoint = allowed_endpoint(handle.object(), ctx)?;
         let credentials = credentials(handle, ctx).await?;
         let spec = handle.object().spec.clone();
+        let fingerprint = credentials.fingerprint();
         let account = ctx.amigo.account(&endpoint, &spec.organization);
         let client = ctx.amigo.client(&account, credentials, options(handle.object()));
         if visit.requested {
@@ -49,13 +50,14 @@ impl Kind for Organization {
             organization: spec.organization.clone(),
             endpoint: endpoint.to_string(),
             user_id: user.user_id,
+            fingerprint: fingerprint.clone(),
         };
         let this = key(handle.object());
-        let is_new = ctx.connections.get(&this).is_none();
+        let is_new = ctx.connections.get(&this).is_none_or(|before| before.fingerprint != fingerprint);
         ctx.connections.set(this.clone(), established);
         let outcome = ready(handle, status, &this, ctx).await?;
         if is_new && handle.object().is_ready() {
-            // After a start nothing of the Organization changes, and yet its objects wait for this.
+            // After a start, or with other credentials, nothing of the Organization changes, and yet its objects wait.
             ctx.wake_tools_of_organization(&this.0, &this.1);
         }
         Ok(outcome)

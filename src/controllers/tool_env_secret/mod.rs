@@ -128,9 +128,10 @@ impl Sync<'_> {
             return Ok(self.ready(&uid, status, own));
         }
         let class = if visit.settled && rewrite { Class::Rewrite } else { Class::Interactive };
-        let mut age = if visit.settled && !visit.requested { period } else { Duration::ZERO };
+        // The Tool's own resync keeps the snapshot young; a read of ours would wait for others and hold a rotation up.
+        let mut age = if visit.settled { period * 2 } else { Duration::ZERO };
         for attempt in 1..=ATTEMPTS {
-            let remote = self.remote_tool(age, if visit.settled { Class::Resync } else { Class::Interactive }).await?;
+            let remote = self.remote_tool(age, Class::Interactive).await?;
             let plan = self.plan(members, &remote, rewrite.then_some(uid.as_str())).await?;
             self.write_ahead(handle, status, &plan).await?;
             match self.send(handle, members, &plan.delta, class).await? {

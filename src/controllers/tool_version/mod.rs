@@ -227,7 +227,7 @@ fn variables_obstacle(namespace: &str, tool: &str, ctx: &Context) -> Option<Stri
 /// Whether the last publish was refused for a reason that only a person, or other variables, can mend.
 fn was_refused(object: &ToolVersion, tool_id: &str, ctx: &Context) -> bool {
     let Some(stalled) = object.condition("Stalled").filter(|_| object.is_stalled()) else { return false };
-    let for_good = [Reason::BuildFailed, Reason::PublishRefused, Reason::ProjectNotFound];
+    let for_good = [Reason::BuildFailed, Reason::PublishRefused, Reason::ProjectNotFound, Reason::InvalidRequest];
     if for_good.iter().any(|reason| stalled.reason == reason.as_str()) {
         return true;
     }
@@ -298,6 +298,7 @@ fn settle(
                 ctx.publishes.forget(&uid);
                 let (namespace, name) = (handle.namespace(), handle.object().spec.tool_ref.name.clone());
                 ctx.queues.tools.push(&namespace, &name);
+                ctx.wake_organization_of_tool(&namespace, &name);
             }
             standing(handle.object(), &version, look.tool_id)
         }
