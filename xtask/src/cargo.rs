@@ -12,6 +12,12 @@ pub(crate) fn workspace() -> PathBuf {
     xtask.parent().map_or_else(|| xtask.clone(), PathBuf::from)
 }
 
+/// Where cargo puts what it builds.
+pub(crate) fn target_directory() -> PathBuf {
+    let set = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    set.map_or_else(|| workspace().join("target"), |directory| workspace().join(directory))
+}
+
 /// Runs cargo at the top of the workspace. The error names the command, for a person to run it again.
 pub(crate) fn run(arguments: &[&str], variables: &[(&str, String)]) -> Outcome {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -39,7 +39,7 @@ pub(crate) fn run(options: Options) -> Outcome {
 }
 
 /// Waits for Ctrl-C or SIGTERM. Called after the servers are started: they would inherit the blocked signals.
-fn wait_for_interrupt() -> Outcome {
+pub(crate) fn wait_for_interrupt() -> Outcome {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);

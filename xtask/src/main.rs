@@ -2,6 +2,7 @@
 
 mod cargo;
 mod control_plane;
+mod demo;
 mod report;
 mod test;
 
@@ -25,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Run every check and test, in order, and stop at the first that fails
     Test(test::Options),
+    /// See the operator at work on this machine, with a real Kubernetes control plane and the service in memory
+    Demo(demo::Options),
     /// Start a Kubernetes control plane on this machine and keep it until Ctrl-C
     Controlplane(control_plane::Options),
 }
@@ -32,6 +35,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Demo(options) => demo::run(&options),
         Command::Controlplane(options) => control_plane::run(options),
     };
     match outcome {

@@ -14,7 +14,7 @@ use crate::flags;
 use crate::ports::Ports;
 use crate::probe::{self, ApiProbe};
 use crate::progress::print_progress;
-use crate::server::Server;
+use crate::supervised::Supervised;
 use crate::workdir::Workdir;
 
 const ETCD: &str = "etcd";
@@ -86,9 +86,9 @@ impl Options {
 #[derive(Debug)]
 pub struct ControlPlane {
     // The order of the fields is the order of dropping: the folder goes last.
-    controller_manager: Option<Server>,
-    api_server: Option<Server>,
-    etcd: Option<Server>,
+    controller_manager: Option<Supervised>,
+    api_server: Option<Supervised>,
+    etcd: Option<Supervised>,
     cluster: Cluster,
     assets: Assets,
     options: Options,
@@ -194,7 +194,7 @@ impl ControlPlane {
         flags.extend(self.options.api_server_flags.iter().cloned());
         // The old one goes first: two cannot listen on one port.
         self.api_server = None;
-        let server = Server::start(API_SERVER, &self.assets.kube_api_server, &flags, self.log(API_SERVER))?;
+        let server = Supervised::start(API_SERVER, &self.assets.kube_api_server, &flags, &[], self.log(API_SERVER))?;
         let server = self.api_server.insert(server);
         let (probe, port) = (&self.probe, self.ports.api_server);
         server.wait_until("/readyz", START_LIMIT, || probe.is_ok(port, "/readyz"))?;
@@ -224,7 +224,7 @@ impl ControlPlane {
     pub fn restart_etcd(&mut self) -> Result<(), Error> {
         self.etcd = None;
         let flags = flags::etcd(&self.etcd_data(), self.ports);
-        let server = Server::start(ETCD, &self.assets.etcd, &flags, self.log(ETCD))?;
+        let server = Supervised::start(ETCD, &self.assets.etcd, &flags, &[], self.log(ETCD))?;
         let port = self.ports.etcd_client;
         self.etcd.insert(server).wait_until("/health", START_LIMIT, || probe::is_ok(port, "/health"))
     }
@@ -235,7 +235,7 @@ impl ControlPlane {
         let flags = flags::kube_controller_manager(&self.certificates(), &self.controller_manager_kubeconfig());
         self.controller_manager = None;
         let program = &self.assets.kube_controller_manager;
-        let server = Server::start(CONTROLLER_MANAGER, program, &flags, self.log(CONTROLLER_MANAGER))?;
+        let server = Supervised::start(CONTROLLER_MANAGER, program, &flags, &[], self.log(CONTROLLER_MANAGER))?;
         let (probe, port) = (&self.probe, self.ports.api_server);
         self.controller_manager.insert(server).wait_until("ServiceAccount default", START_LIMIT, || {
             probe.is_ok(port, "/api/v1/namespaces/default/serviceaccounts/default")
@@ -254,13 +254,13 @@ impl ControlPlane {
     #[must_use]
     pub fn process_groups(&self) -> Vec<u32> {
         let servers = [&self.etcd, &self.api_server, &self.controller_manager];
-        servers.into_iter().flatten().map(Server::process_group).collect()
+        servers.into_iter().flatten().map(Supervised::process_group).collect()
     }
 
     /// The users of each server end before it does.
     fn stop_servers(&mut self) {
         let servers = [self.controller_manager.take(), self.api_server.take(), self.etcd.take()];
-        servers.into_iter().flatten().for_each(Server::stop);
+        servers.into_iter().flatten().for_each(Supervised::stop);
     }
 
     fn etcd_data(&self) -> PathBuf {

@@ -6,6 +6,7 @@
 //! - [`ControlPlane`] owns the servers: start, stop, kill and restart them.
 //! - [`Cluster`] is the way in, also from another process: kubeconfigs, kubectl, the audit log.
 //! - [`shared`] is what tests use: the control plane that `cargo xtask test` has started, or one of their own.
+//! - [`Supervised`] is one process that cannot outlive the one that started it.
 //! - [`Assets`] are the four programs, found or built.
 //!
 //! No server outlives the process that started it, not even when that process is killed: see [`ControlPlane`].
@@ -20,8 +21,8 @@ mod go_build;
 mod ports;
 mod probe;
 mod progress;
-mod server;
 mod shared;
+mod supervised;
 mod workdir;
 
 pub use assets::{Assets, Program};
@@ -30,3 +31,4 @@ pub use control_plane::{ControlPlane, Options};
 pub use error::Error;
 pub use progress::{Progress, print_progress};
 pub use shared::{DIRECTORY_VARIABLE, KUBECONFIG_VARIABLE, project_crds, shared};
+pub use supervised::Supervised;

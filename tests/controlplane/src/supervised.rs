@@ -47,17 +47,23 @@ const LOG_LINES: usize = 20;
 
 /// A running server. Dropping it kills it.
 #[derive(Debug)]
-pub(crate) struct Server {
+pub struct Supervised {
     name: &'static str,
     log: PathBuf,
     /// The shell, which leads the group. It holds the pipe's writing end as `stdin`.
     supervisor: Child,
 }
 
-impl Server {
-    /// Starts a program. Its output is appended to the log file, its environment is empty but for PATH and HOME:
-    /// settings such as `ETCD_DATA_DIR` in the user's environment must not reach it.
-    pub fn start(name: &'static str, program: &Path, flags: &[String], log: PathBuf) -> Result<Self, Error> {
+impl Supervised {
+    /// Starts a program. Its output is appended to the log file, its environment is empty but for PATH, HOME and what is
+    /// given: settings such as `ETCD_DATA_DIR` in the user's environment must not reach it.
+    pub fn start(
+        name: &'static str,
+        program: &Path,
+        flags: &[String],
+        variables: &[(&str, String)],
+        log: PathBuf,
+    ) -> Result<Self, Error> {
         let output = OpenOptions::new().create(true).append(true).open(&log).map_err(file_error("open", &log))?;
         let errors = output.try_clone().map_err(file_error("open", &log))?;
         let home = log.parent().unwrap_or(Path::new("/")).to_owned();
@@ -68,6 +74,7 @@ impl Server {
             .env_clear()
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .env("HOME", home)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(output)
             .stderr(errors)
@@ -101,6 +108,7 @@ impl Server {
     }
 
     /// The process group of the server and its watchdog.
+    #[must_use]
     pub fn process_group(&self) -> u32 {
         self.supervisor.id()
     }
@@ -133,7 +141,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Supervised {
     fn drop(&mut self) {
         if matches!(self.supervisor.try_wait(), Ok(None)) {
             self.signal(Signal::SIGKILL);
