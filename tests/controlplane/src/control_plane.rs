@@ -96,7 +96,7 @@ pub struct ControlPlane {
     controller_manager_user: ClientFiles,
     probe: ApiProbe,
     ports: Ports,
-    _workdir: Workdir,
+    workdir: Workdir,
 }
 
 impl Deref for ControlPlane {
@@ -118,12 +118,16 @@ impl ControlPlane {
             None => Assets::provide(&print_progress)?,
         };
         let mut control_plane = Self::prepare(options, assets)?;
-        control_plane.start_store_and_api()?;
-        control_plane.install_crds()?;
-        if !control_plane.options.without_controller_manager {
-            control_plane.start_controller_manager()?;
-        }
+        let started = control_plane.start_servers();
+        // The error names the logs.
+        started.inspect_err(|_| control_plane.workdir.keep())?;
         Ok(control_plane)
+    }
+
+    fn start_servers(&mut self) -> Result<(), Error> {
+        self.start_store_and_api()?;
+        self.install_crds()?;
+        if self.options.without_controller_manager { Ok(()) } else { self.start_controller_manager() }
     }
 
     /// Everything that does not depend on a port.
@@ -148,7 +152,7 @@ impl ControlPlane {
             controller_manager_user,
             probe,
             ports: Ports::pick()?,
-            _workdir: workdir,
+            workdir,
         })
     }
 

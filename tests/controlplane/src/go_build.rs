@@ -21,8 +21,14 @@ use crate::progress::Progress;
 const GO_MOD: &str = include_str!("../go.mod");
 const GO_SUM: &str = include_str!("../go.sum");
 
+/// On the PATH, or where the official archive puts it.
+const GO: [&str; 2] = ["go", "/usr/local/go/bin/go"];
+
 /// How often a running build, or a lock that somebody else holds, is looked at.
 const POLL: Duration = Duration::from_millis(200);
+
+/// Begins the names of folders in which a program is being built.
+const UNFINISHED: &str = ".building-";
 
 /// Lines of Go's output that an error shows.
 const OUTPUT_LINES: usize = 20;
@@ -43,7 +49,8 @@ pub(crate) fn build(programs: &[Program], progress: &dyn Fn(&Progress)) -> Resul
     if missing.is_empty() {
         return Ok(folder);
     }
-    let go = find_go(&missing)?;
+    let go = find_go(&GO, &missing)?;
+    remove_unfinished(&folder);
     let module = folder.join("module");
     write_module(&module)?;
     for (index, program) in missing.iter().enumerate() {
@@ -85,6 +92,15 @@ fn lock(path: &Path, progress: &dyn Fn(&Progress)) -> Result<File, Error> {
     }
 }
 
+/// Removes what killed builds have left. Only the holder of the lock builds, so none of it is in use.
+fn remove_unfinished(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED)) {
+        // It takes room, no more: the build goes on without it being gone.
+        let _ = fs::remove_dir_all(entry.path());
+    }
+}
+
 fn write_module(folder: &Path) -> Result<(), Error> {
     fs::create_dir_all(folder).map_err(file_error("create", folder))?;
     for (name, content) in [("go.mod", GO_MOD), ("go.sum", GO_SUM)] {
@@ -94,21 +110,24 @@ fn write_module(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Finds a Go that is new enough, on the PATH or where the official archive puts it.
-fn find_go(missing: &[Program]) -> Result<PathBuf, Error> {
-    let needed = go_line();
-    let programs = || missing.iter().map(|program| program.file_name()).collect::<Vec<_>>().join(", ");
-    for go in ["go", "/usr/local/go/bin/go"] {
+/// Finds a Go that is new enough among these programs.
+fn find_go(candidates: &[&str], missing: &[Program]) -> Result<PathBuf, Error> {
+    let needed = go_line().to_owned();
+    let programs = missing.iter().map(|program| program.file_name()).collect::<Vec<_>>().join(", ");
+    let mut too_old = None;
+    for go in candidates {
         let version = Command::new(go).arg("version").env("GOTOOLCHAIN", "local").env("GOFLAGS", "").output();
         let Ok(version) = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()) else { continue };
-        let found = version.split_whitespace().find_map(|word| word.strip_prefix("go1.").map(|_| word)).unwrap_or("");
+        let found = version.split_whitespace().find(|word| word.starts_with("go1.")).unwrap_or_default();
         if minor_version(found) >= minor_version(&format!("go{needed}")) {
             return Ok(go.into());
         }
-        let (found, needed) = (version.trim().to_owned(), needed.to_owned());
-        return Err(Error::GoTooOld { go: go.into(), found, needed, programs: programs() });
+        too_old.get_or_insert((PathBuf::from(go), found.to_owned()));
     }
-    Err(Error::GoMissing { needed: needed.to_owned(), programs: programs() })
+    Err(match too_old {
+        Some((go, found)) => Error::GoTooOld { go, found, needed, programs },
+        None => Error::GoMissing { needed, programs },
+    })
 }
 
 /// `26` of `go1.26.8` and of `go1.26rc1`; 0 of anything else. There is no Go 2.
@@ -141,7 +160,7 @@ impl Build<'_> {
     fn run(&self, number: usize, of: usize, progress: &dyn Fn(&Progress)) -> Result<(), Error> {
         let started = Instant::now();
         // In the same folder, so that the rename below stays on one file system.
-        let unfinished = tempfile::Builder::new().prefix(".building-").tempdir_in(self.folder);
+        let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(self.folder);
         let unfinished = unfinished.map_err(file_error("create a folder in", self.folder))?;
         let output = unfinished.path().join(self.program.file_name());
         let log = unfinished.path().join("go.log");
@@ -257,7 +276,10 @@ fn last_lines_of_errors(path: &Path) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failed set-up fails the test")]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -265,6 +287,25 @@ mod tests {
         assert!(kubernetes_version().starts_with("1."), "{}", kubernetes_version());
         assert!(go_line().starts_with("1."), "{}", go_line());
         assert_ne!(kubernetes_version(), "1.0.0", "not found in go.mod");
+    }
+
+    #[test]
+    fn an_old_go_is_passed_over_and_a_missing_one_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let go = |name: &str, version: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\necho go version {version} linux/amd64\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let (old, new) = (go("old", "go1.19.8"), go("new", "go1.99.0"));
+        let nowhere = folder.path().join("nowhere").to_str().unwrap().to_owned();
+        let find = |candidates: &[&str]| find_go(candidates, &[Program::Etcd]);
+        assert_eq!(find(&[&nowhere, &old, &new]).unwrap(), Path::new(&new));
+        let too_old = find(&[&nowhere, &old]).unwrap_err().to_string();
+        assert!(too_old.contains("is go1.19.8: install a newer Go"), "{too_old}");
+        let missing = find(&[&nowhere]).unwrap_err().to_string();
+        assert!(missing.contains("install Go") && missing.contains("folder with etcd"), "{missing}");
     }
 
     #[test]

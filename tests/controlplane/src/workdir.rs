@@ -49,6 +49,13 @@ impl Workdir {
             Self::Temporary { folder, .. } => folder.path(),
         }
     }
+
+    /// Leaves a temporary folder where it is, for a person to read the logs. The next control plane removes it.
+    pub fn keep(&mut self) {
+        if let Self::Temporary { folder, .. } = self {
+            folder.disable_cleanup(true);
+        }
+    }
 }
 
 /// Removes the folders of processes that were killed, or that ended without dropping a control plane kept in a static.
