@@ -125,7 +125,7 @@ pub async fn connect(ctx: &Context, tool: &Tool) -> Result<Connection, Interrupt
         (Standing::Ready | Standing::Unsettled, _) => Err(Outcome::Unchanged { again: WAITING_LOOK }.into()),
         (Standing::Suspended, _) => {
             let message = format!("Organization {name} is suspended");
-            Err(Outcome::Suspended { message }.into())
+            Err(Outcome::Suspended { message, edits: 0 }.into())
         }
         (Standing::NotReady, _) => {
             let why = object.condition("Ready").map(|c| format!(": {}", c.reason)).unwrap_or_default();

@@ -122,7 +122,7 @@ async fn steps<K: Kind>(
             Ok(Outcome::Gone { message: "abandoned: nothing was done remotely".into() })
         }
         (true, true, _) => K::clean_up(handle, status, ctx).await,
-        (false, _, true) => Ok(Outcome::Suspended { message: "`spec.suspend` is true".into() }),
+        (false, _, true) => Ok(Outcome::Suspended { message: "`spec.suspend` is true".into(), edits: 1 }),
         (false, _, false) => {
             handle.ensure_finalizer().await?;
             let visit = Visit { requested, settled: !requested && handle.object().is_ready() };
@@ -189,7 +189,7 @@ async fn announce<K: Kind>(before: &K, verdict: &Verdict, ctx: &Context) {
         return;
     }
     let kind = match verdict.state {
-        State::Ready | State::Suspended => events::Kind::Normal,
+        State::Ready | State::Suspended { .. } => events::Kind::Normal,
         State::Reconciling if verdict.reason == Reason::Publishing => events::Kind::Normal,
         State::Reconciling | State::Stalled => events::Kind::Warning,
     };

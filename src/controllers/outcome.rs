@@ -60,6 +60,8 @@ pub enum Outcome {
     Suspended {
         /// Who asked for that.
         message: String,
+        /// How many edits of the object's spec that was.
+        edits: i64,
     },
     /// Nothing to say: the status stays as it is.
     Unchanged {
@@ -112,7 +114,7 @@ impl Outcome {
             | Self::Waiting { reason, message }
             | Self::Retrying { reason, message, .. } => (State::Reconciling, *reason, message),
             Self::Stalled { reason, message } => (State::Stalled, *reason, message),
-            Self::Suspended { message } => (State::Suspended, Reason::Suspended, message),
+            Self::Suspended { message, edits } => (State::Suspended { edits: *edits }, Reason::Suspended, message),
             Self::Unchanged { .. } | Self::Gone { .. } => return None,
         };
         Some(Verdict { state, reason, message: message.clone() })

@@ -28,8 +28,11 @@ pub enum State {
     Reconciling,
     /// Not, until somebody changes something.
     Stalled,
-    /// Nothing is done; what was true before still counts.
-    Suspended,
+    /// Nothing is done; what was true before still counts, unless the spec changed by more than the suspending itself.
+    Suspended {
+        /// How many edits of the spec the suspending is: one of the object's own, none of its Organization.
+        edits: i64,
+    },
 }
 
 /// The conditions for a verdict. Those of other types are kept; a transition time moves only when a status does.
@@ -44,7 +47,7 @@ pub fn conditions(
         State::Ready => ("True", None),
         State::Reconciling => ("False", Some("Reconciling")),
         State::Stalled => ("False", Some("Stalled")),
-        State::Suspended => (suspended_ready(previous, generation), None),
+        State::Suspended { edits } => (suspended_ready(previous, generation, edits), None),
     };
     let message = message(previous, verdict, generation);
     let set = |type_: &str, status: &str| {
@@ -65,11 +68,12 @@ pub fn conditions(
     all
 }
 
-/// Suspending keeps `Ready`, unless the spec changed by more than the one edit that suspends: then nobody has checked.
-fn suspended_ready(previous: &[Condition], generation: Option<i64>) -> &'static str {
+/// Suspending keeps `Ready`, unless the spec changed by more than that: then nobody has checked.
+fn suspended_ready(previous: &[Condition], generation: Option<i64>, own_edits: i64) -> &'static str {
     let Some(before) = previous.iter().find(|c| c.type_ == "Ready" && c.status == "True") else { return "False" };
     let edits = generation.unwrap_or_default() - before.observed_generation.unwrap_or_default();
-    if edits <= 1 { "True" } else { "False" }
+    let allowed = if before.reason == Reason::Suspended.as_str() { 0 } else { own_edits };
+    if edits <= allowed { "True" } else { "False" }
 }
 
 /// A queue's estimate changes all the time and is worth one write, so the first one stays.
@@ -122,7 +126,7 @@ mod tests {
                 Reason::NameTaken,
                 vec![("Ready", "False", "NameTaken"), ("Stalled", "True", "NameTaken")],
             ),
-            (State::Suspended, Reason::Suspended, vec![("Ready", "False", "Suspended")]),
+            (State::Suspended { edits: 1 }, Reason::Suspended, vec![("Ready", "False", "Suspended")]),
         ];
         for (state, reason, expected) in table {
             assert_eq!(shown(&conditions(&[], &verdict(state, reason), Some(1), at(1))), expected);
@@ -142,11 +146,15 @@ mod tests {
     #[test]
     fn suspending_keeps_ready_for_the_one_edit_that_suspends() {
         let ready = conditions(&[], &verdict(State::Ready, Reason::Succeeded), Some(4), at(1));
-        let suspended = verdict(State::Suspended, Reason::Suspended);
+        let suspended = verdict(State::Suspended { edits: 1 }, Reason::Suspended);
         let kept = conditions(&ready, &suspended, Some(5), at(2));
         assert_eq!(shown(&kept), [("Ready", "True", "Suspended")]);
         assert_eq!(kept[0].observed_generation, Some(5));
         assert_eq!(shown(&conditions(&ready, &suspended, Some(6), at(2))), [("Ready", "False", "Suspended")]);
+        assert_eq!(shown(&conditions(&kept, &suspended, Some(6), at(3))), [("Ready", "False", "Suspended")]);
+        let by_organization = verdict(State::Suspended { edits: 0 }, Reason::Suspended);
+        assert_eq!(shown(&conditions(&ready, &by_organization, Some(4), at(2))), [("Ready", "True", "Suspended")]);
+        assert_eq!(shown(&conditions(&ready, &by_organization, Some(5), at(2))), [("Ready", "False", "Suspended")]);
     }
 
     #[test]
