@@ -212,7 +212,7 @@ pub struct ToolVersion {
     #[serde(default)]
     pub creator: Option<Creator>,
     /// When it was made; not in every revision of the API.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "time::optional")]
     pub created_at: Option<Timestamp>,
     /// Final: nothing undoes it.
     pub deprecated: bool,
@@ -258,5 +258,47 @@ pub struct SignedIn {
     /// A JWT: never printed.
     pub id_token: String,
     /// When the token ends.
+    #[serde(deserialize_with = "time::required")]
     pub expires_at: Timestamp,
+}
+
+/// Times as services write them: RFC 3339, and without an offset in UTC.
+mod time {
+    use jiff::Timestamp;
+    use jiff::civil::DateTime;
+    use jiff::tz::TimeZone;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer};
+
+    pub(super) fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse(&text).ok_or_else(|| D::Error::custom("a time that cannot be read"))
+    }
+
+    /// One that cannot be read is as good as none: nothing is decided by it alone.
+    pub(super) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        Ok(Option::<String>::deserialize(deserializer)?.as_deref().and_then(parse))
+    }
+
+    fn parse(text: &str) -> Option<Timestamp> {
+        let civil = || text.parse::<DateTime>().ok()?.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+        text.parse().ok().or_else(civil)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn times_are_read_with_and_without_an_offset() {
+            let expected = parse("2025-07-26T05:36:03Z");
+            assert!(expected.is_some());
+            for text in
+                ["2025-07-26T05:36:03+00:00", "2025-07-26T05:36:03", "2025-07-26 05:36:03", "2025-07-26T07:36:03+02:00"]
+            {
+                assert_eq!(parse(text), expected, "{text}");
+            }
+            assert_eq!(parse("yesterday"), None);
+        }
+    }
 }

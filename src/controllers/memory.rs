@@ -13,6 +13,12 @@ const FIRST_RETRY: Duration = Duration::from_secs(5);
 /// Longest delay after a failure.
 const LONGEST_RETRY: Duration = Duration::from_secs(900);
 
+/// How long something must not be found before it counts as gone.
+const MISSING_AFTER: Duration = Duration::from_secs(45);
+
+/// How soon to look again for something that was not found.
+pub const MISSING_LOOK: Duration = Duration::from_secs(15);
+
 /// Memory of one process, by the uid of the object.
 #[derive(Debug)]
 pub struct Memory {
@@ -24,6 +30,7 @@ pub struct Memory {
 struct Remembered {
     failures: u32,
     looked: Option<Instant>,
+    missing: Option<Instant>,
 }
 
 impl Default for Memory {
@@ -50,6 +57,17 @@ impl Memory {
     /// The remote state of the object was looked at just now.
     pub fn looked(&self, uid: &str) {
         self.with(uid, |object| object.looked = Some(Instant::now()));
+    }
+
+    /// A read did not find what the object stands for; whether that has been so for long enough to count. A list can be
+    /// stale or empty for a moment.
+    pub fn is_missing(&self, uid: &str) -> bool {
+        self.with(uid, |object| object.missing.get_or_insert_with(Instant::now).elapsed() >= MISSING_AFTER)
+    }
+
+    /// A read found it.
+    pub fn found(&self, uid: &str) {
+        self.with(uid, |object| object.missing = None);
     }
 
     /// How long until the next look is due; zero when it is. After a start the looks are spread over the period by the uid,

@@ -13,7 +13,7 @@ use amigo_operator::sandbox::{Account, Sandbox, Settings, ToolView};
 use controlplane::{Cluster, Supervised};
 use futures::StreamExt;
 use kube::api::{ApiResource, DynamicObject};
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -341,7 +341,7 @@ async fn watch_kind(client: Client, namespace: String, kind: &str, plural: &str,
         plural: plural.into(),
     };
     let api: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &resource);
-    let mut events = watcher::watcher(api, watcher::Config::default()).boxed();
+    let mut events = watcher::watcher(api, watcher::Config::default()).default_backoff().boxed();
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) => {

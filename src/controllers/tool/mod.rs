@@ -14,6 +14,7 @@ use super::Context;
 use super::connection::{Connection, connect, connect_for_clean_up};
 use super::deprecate::{Clearance, Order, clear};
 use super::driver::{Kind, Visit};
+use super::memory::MISSING_LOOK;
 use super::outcome::{Interrupt, Outcome, WAITING_LOOK};
 use super::ownership;
 use crate::amigo::types::{CreateTool, ModifyTool, Tag, Tool as RemoteTool};
@@ -100,6 +101,7 @@ async fn synchronise(
     let tool = handle.object().clone();
     let spec = Manifest::of(&tool, ctx);
     let desired = spec.desired(&tool);
+    let uid = tool.uid().unwrap_or_default();
     let mut named: Option<Option<RemoteTool>> = None;
     for _ in 0..STEPS {
         let plan = if let Some(id) = status.tool_id.clone() {
@@ -110,6 +112,9 @@ async fn synchronise(
             decide::decide(&desired, &Observed::Unbound { marked: &marked, named: named.as_ref().map(Option::as_ref) })
         };
         tracing::debug!(object = %tool.describe(), ?plan, "decided");
+        if !is_settled_fact(&plan, &uid, ctx) {
+            return Ok(Some(Outcome::Unchanged { again: MISSING_LOOK }));
+        }
         match plan {
             Plan::InSync => return Ok(None),
             Plan::End(outcome) => return Ok(Some(outcome)),
@@ -125,18 +130,31 @@ async fn synchronise(
                 write(handle, &id, &modify, connection, ctx).await?;
                 return Ok(None);
             }
-            Plan::Create(body) => match create(handle, &body, connection, ctx).await? {
-                Some(id) => {
+            Plan::Create(body) => {
+                if let Some(id) = create(handle, &body, connection, ctx).await? {
                     status.tool_id = Some(id);
                     status.active_versions = Some(0);
                     record(handle, status, ctx).await?;
                     return Ok(None);
                 }
-                None => named = Some(connection.client().tool_by_name(desired.name, class).await?),
-            },
+                named = Some(connection.client().tool_by_name(desired.name, class).await?);
+                if named == Some(None) {
+                    let message = "the service says that the name is taken, and lists no active tool of that name";
+                    return Ok(Some(Outcome::retrying(message)));
+                }
+            }
         }
     }
     Ok(Some(Outcome::retrying("the service's tools change while they are read")))
+}
+
+/// One read that does not find the tool proves nothing; several over some time do.
+fn is_settled_fact(plan: &Plan, uid: &str, ctx: &Context) -> bool {
+    if matches!(plan, Plan::End(Outcome::Stalled { reason: Reason::RemoteMissing, .. })) {
+        return ctx.memory.is_missing(uid);
+    }
+    ctx.memory.found(uid);
+    true
 }
 
 /// The parts of the manifest that the decision needs, in its own types.

@@ -173,7 +173,8 @@ impl Sync<'_> {
         let tool = self.ctx.remote.tool(&self.connection.established, self.tool_id, age, class).await?;
         match tool {
             Some(tool) if !tool.deprecated => Ok(tool),
-            _ => Err(Outcome::waiting(Reason::ToolNotReady, "the remote tool is deprecated or gone").into()),
+            Some(_) => Err(Outcome::waiting(Reason::ToolNotReady, "the remote tool is deprecated").into()),
+            None => Err(Outcome::retrying("the service does not find the remote tool").into()),
         }
     }
 

@@ -22,6 +22,9 @@ const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 /// How often the list is read while the outcome of a publish is being found out.
 const EVIDENCE_LOOK: Duration = Duration::from_secs(20);
 
+/// How often the list is read for a version that was confirmed and is not listed yet.
+const LISTING_LOOK: Duration = Duration::from_secs(2);
+
 /// The recorded intent of a publish.
 #[derive(Debug, Clone)]
 pub struct Intent {
@@ -124,7 +127,8 @@ pub fn decide(s: &Situation<'_>) -> Plan {
         (Flight::Running, _, _) => return Plan::End(publishing("the service builds the version")),
         (_, Some(Some(version)), _) if fits(s.wanted, version.version) => return Plan::Claim(version.clone()),
         (Flight::Confirmed(number), Some(None), _) => {
-            return Plan::End(publishing(&format!("version {number} was published and is about to be listed")));
+            let message = format!("version {number} was published and is about to be listed");
+            return Plan::End(Outcome::working(Reason::Publishing, message, LISTING_LOOK));
         }
         (Flight::Unknown, Some(None), Some(intent)) if !is_over(s, intent) => {
             return Plan::End(publishing("the answer to the publish was lost; the list of versions decides"));

@@ -17,6 +17,7 @@ use self::publishes::State as PublishState;
 use super::Context;
 use super::connection::{Connection, connect};
 use super::driver::{Kind, Visit};
+use super::memory::MISSING_LOOK;
 use super::outcome::{Interrupt, Outcome};
 use super::tool::rivals::age;
 use super::tool::target;
@@ -294,6 +295,7 @@ fn settle(
             let uid = handle.object().uid().unwrap_or_default();
             let is_new = status.version_id.is_none();
             record(status, &version);
+            ctx.memory.found(&uid);
             if is_new {
                 ctx.publishes.forget(&uid);
                 let (namespace, name) = (handle.namespace(), handle.object().spec.tool_ref.name.clone());
@@ -301,6 +303,11 @@ fn settle(
                 ctx.wake_organization_of_tool(&namespace, &name);
             }
             standing(handle.object(), &version, look.tool_id)
+        }
+        Plan::End(Outcome::Stalled { reason: Reason::RemoteMissing, .. })
+            if !ctx.memory.is_missing(&handle.object().uid().unwrap_or_default()) =>
+        {
+            Outcome::Unchanged { again: MISSING_LOOK }
         }
         Plan::End(outcome) => outcome,
         Plan::Publish { .. } => {
