@@ -24,10 +24,26 @@ enum Command {
 fn main() -> ExitCode {
     // kube and reqwest share this provider; it must be there before either makes a client.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return refuse(&error),
+    };
+    match cli.command {
         Command::Crds => finish(amigo_operator::resources::crds_yaml().map(|yaml| print!("{yaml}"))),
         Command::Run(settings) => finish(amigo_operator::operator::run(*settings)),
     }
+}
+
+/// A wrong setting in one line; help and version as they are.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let said = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect::<Vec<_>>().join(" ");
+    eprintln!("amigo-operator: {}", said.trim_start_matches("error: "));
+    ExitCode::from(2)
 }
 
 fn finish(result: Result<(), impl std::fmt::Display>) -> ExitCode {

@@ -210,6 +210,10 @@ impl Account {
             let at = limiter.next_grant(now);
             next = [next, at].into_iter().flatten().min();
         }
+        {
+            let limiters = self.limiters();
+            self.wakers().retain(|(operation, key), _| limiters.get(operation).is_some_and(|l| l.has_waiter(key)));
+        }
         for key in granted {
             let wake = self.wakers().get(&key).cloned();
             if let Some(wake) = wake {

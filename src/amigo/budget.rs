@@ -109,6 +109,12 @@ impl Limiter {
         }
     }
 
+    /// Whether somebody has a place under `key`.
+    #[must_use]
+    pub fn has_waiter(&self, key: &str) -> bool {
+        self.queue.iter().any(|waiter| waiter.key == key)
+    }
+
     /// Gives a place up.
     pub fn release(&mut self, key: &str, now: Instant) {
         if let Some(place) = self.queue.iter().position(|waiter| waiter.key == key)

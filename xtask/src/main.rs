@@ -26,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Run every check and test, in order, and stop at the first that fails
     Test(test::Options),
+    /// Write crds/ and docs/reference/ anew from the code
+    Crds,
     /// See the operator at work on this machine, with a real Kubernetes control plane and the service in memory
     Demo(demo::Options),
     /// Start a Kubernetes control plane on this machine and keep it until Ctrl-C
@@ -35,6 +37,10 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Crds => cargo::run(
+            &["test", "--quiet", "--package", "amigo-operator", "--test", "generated"],
+            &[("UPDATE_GENERATED", "1".to_owned())],
+        ),
         Command::Demo(options) => demo::run(&options),
         Command::Controlplane(options) => control_plane::run(options),
     };

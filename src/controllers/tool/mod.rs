@@ -324,6 +324,12 @@ async fn deprecate(
     }
 }
 
+/// Whether the Tool's remote tool is not its own any more. Whatever else stalls a Tool is no obstacle for what belongs to it.
+fn is_adrift(tool: &Tool) -> bool {
+    let adrift = [Reason::NameTaken, Reason::OwnershipLost, Reason::DeprecatedRemotely, Reason::RemoteMissing];
+    tool.condition("Stalled").is_some_and(|stalled| adrift.iter().any(|reason| stalled.reason == reason.as_str()))
+}
+
 /// The remote tool that the objects of a Tool work on, or why they must wait.
 pub fn target(tool: Option<&Arc<Tool>>, namespace: &str, name: &str) -> Result<(Arc<Tool>, String), Outcome> {
     let Some(tool) = tool else {
@@ -334,7 +340,7 @@ pub fn target(tool: Option<&Arc<Tool>>, namespace: &str, name: &str) -> Result<(
         _ if tool.metadata.deletion_timestamp.is_some() => {
             Err(Outcome::waiting(Reason::ToolNotFound, format!("Tool {namespace}/{name} is being deleted")))
         }
-        Some(id) if !tool.is_stalled() => Ok((Arc::clone(tool), id)),
+        Some(id) if !is_adrift(tool) => Ok((Arc::clone(tool), id)),
         Some(_) => Err(Outcome::waiting(Reason::ToolNotReady, format!("Tool {namespace}/{name} is stalled: {reason}"))),
         None => Err(Outcome::waiting(Reason::ToolNotReady, format!("Tool {namespace}/{name} has no remote tool yet"))),
     }

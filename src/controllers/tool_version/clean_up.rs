@@ -55,13 +55,12 @@ async fn resolve(
     ctx: &Context,
 ) -> Result<Option<Outcome>, Interrupt> {
     let uid = handle.object().uid().unwrap_or_default();
-    let flight = match ctx.publishes.state(&uid) {
+    let attempt = status.publish.as_ref().map(|intent| intent.attempt);
+    let flight = match ctx.publishes.state(&uid, attempt) {
         Some(State::Running) => Flight::Running,
         Some(State::Confirmed(number)) => Flight::Confirmed(number),
-        Some(State::Failed(error, _)) if error.effect() == crate::amigo::Effect::None => {
-            return Ok(Some(Outcome::Gone { message: "the publish was refused".into() }));
-        }
-        Some(State::Failed(..)) | None => Flight::Unknown,
+        Some(State::Refused(..)) => return Ok(Some(Outcome::Gone { message: "the publish was refused".into() })),
+        Some(State::Lost) | None => Flight::Unknown,
     };
     let look = Look { tool_id, flight, age: Duration::ZERO, class: Class::Recovery, requested: false };
     let (versions, _) = ctx.remote.versions(&connection.established, tool_id, look.age, look.class).await?;

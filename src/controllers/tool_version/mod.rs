@@ -106,7 +106,13 @@ async fn look(
     ctx: &Context,
 ) -> Result<Outcome, Interrupt> {
     let at = &connection.established;
-    let (versions, _) = ctx.remote.versions(at, look.tool_id, look.age, look.class).await?;
+    let (versions, changed) = ctx.remote.versions(at, look.tool_id, look.age, look.class).await?;
+    if changed {
+        // Others may have waited for just this: a version between, or one that is gone.
+        let (namespace, tool) = (handle.namespace(), handle.object().spec.tool_ref.name.clone());
+        ctx.wake_versions_of_tool(&namespace, &tool);
+        ctx.queues.tools.push(&namespace, &tool);
+    }
     match plan(handle, status, look, &versions, ctx)? {
         Plan::Publish { .. } => {}
         other => return Ok(settle(handle, status, look, other, ctx)),
@@ -118,10 +124,10 @@ async fn look(
     };
     let (versions, _) = ctx.remote.versions(at, look.tool_id, Duration::ZERO, look.class).await?;
     match plan(handle, status, look, &versions, ctx)? {
-        Plan::Publish { bump, expected } if ctx.publishes.begin(look.tool_id, &uid) => {
+        Plan::Publish { bump, expected } if ctx.publishes.begin(look.tool_id, &uid, next_attempt(status)) => {
             let sent = send(handle, status, look, (bump, expected), &versions, permit, connection, ctx).await;
             if sent.is_err() {
-                ctx.publishes.forget(&uid);
+                ctx.publishes.cancel(&uid);
             }
             sent
         }
@@ -245,36 +251,26 @@ async fn flight(
 ) -> Result<Flight, Interrupt> {
     let uid = handle.object().uid().unwrap_or_default();
     let tool_id = status.tool_id.clone().unwrap_or_default();
-    match ctx.publishes.state(&uid) {
-        None => Ok(Flight::Unknown),
+    let attempt = status.publish.as_ref().map(|intent| intent.attempt);
+    match ctx.publishes.state(&uid, attempt) {
+        None | Some(PublishState::Lost) => Ok(Flight::Unknown),
         Some(PublishState::Running) => Ok(Flight::Running),
         Some(PublishState::Confirmed(number)) => {
             ctx.remote.age_versions(&connection.established, &tool_id);
-            if handle
-                .object()
-                .wanted()
-                .is_ok_and(|wanted| wanted == Wanted::Version(number) || matches!(wanted, Wanted::Bump(_)))
-            {
+            let wanted = handle.object().wanted();
+            if wanted.is_ok_and(|wanted| wanted == Wanted::Version(number) || matches!(wanted, Wanted::Bump(_))) {
                 return Ok(Flight::Confirmed(number));
             }
             tracing::warn!(object = %handle.object().describe(), %number, "a publish came out with another number: somebody else published meanwhile");
             status.publish = None;
-            ctx.publishes.forget(&uid);
             Ok(Flight::Unknown)
         }
-        Some(PublishState::Failed(error, _)) if error.effect() == Effect::Unknown => {
-            ctx.metrics.publish_unknown();
-            ctx.remote.age_versions(&connection.established, &tool_id);
-            ctx.publishes.forget(&uid);
-            Ok(Flight::Unknown)
-        }
-        Some(PublishState::Failed(error, elapsed)) => {
+        Some(PublishState::Refused(error, elapsed)) => {
             let at = &connection.established;
             let (versions, _) = ctx.remote.versions(at, &tool_id, LIST_AGE, Class::Interactive).await?;
             let tool = ctx.remote.tool(at, &tool_id, LIST_AGE, Class::Interactive).await?;
             let path = &handle.object().spec.project_path;
             let outcome = refusal::outcome(&error, elapsed, path, &versions, tool.as_deref());
-            ctx.publishes.forget(&uid);
             ctx.sent.note_refusal(&uid, &tool_id);
             status.publish = None;
             Err(outcome.into())
@@ -297,7 +293,6 @@ fn settle(
             record(status, &version);
             ctx.memory.found(&uid);
             if is_new {
-                ctx.publishes.forget(&uid);
                 let (namespace, name) = (handle.namespace(), handle.object().spec.tool_ref.name.clone());
                 ctx.queues.tools.push(&namespace, &name);
                 ctx.wake_organization_of_tool(&namespace, &name);
@@ -352,6 +347,11 @@ fn standing(object: &ToolVersion, version: &RemoteVersion, tool_id: &str) -> Out
     }
 }
 
+/// Counts on from the publish whose outcome was waited for in vain.
+fn next_attempt(status: &ToolVersionStatus) -> i32 {
+    status.publish.as_ref().map_or(0, |intent| intent.attempt).saturating_add(1)
+}
+
 /// Writes the intent, then sends the publish in a task of its own. A failed write sends nothing.
 #[allow(clippy::too_many_arguments, reason = "one call site; a struct would only rename the arguments")]
 async fn send(
@@ -365,7 +365,7 @@ async fn send(
     ctx: &Context,
 ) -> Result<Outcome, Interrupt> {
     let now = ctx.clock.now();
-    let attempt = status.publish.as_ref().map_or(0, |intent| intent.attempt).saturating_add(1);
+    let attempt = next_attempt(status);
     status.publish = Some(PublishIntent {
         attempt,
         start_time: now.to_string(),
@@ -381,12 +381,18 @@ async fn send(
     let (namespace, name) = key(object);
     let client = connection.client().clone();
     let tool_id = look.tool_id.to_owned();
-    let queue = ctx.queues.versions.clone();
+    let (queue, metrics) = (ctx.queues.versions.clone(), ctx.metrics.clone());
     tracing::info!(object = %object.describe(), version = %expected, attempt, "publishes");
     ctx.publishes.run(
         object.uid().unwrap_or_default(),
         &ctx.tasks,
-        async move { client.publish(permit, &tool_id, &request).await },
+        async move {
+            let answer = client.publish(permit, &tool_id, &request).await;
+            if answer.as_ref().is_err_and(|error| error.effect() == Effect::Unknown) {
+                metrics.publish_unknown();
+            }
+            answer
+        },
         move || queue.push(&namespace, &name),
     );
     Ok(Outcome::working(Reason::Publishing, message, Duration::from_secs(60)))

@@ -2,22 +2,26 @@
 //! lost with the process, and then the intent in the object's status and the list of versions decide.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::amigo;
 use crate::amigo::types::VersionNumber;
+use crate::amigo::{self, Effect};
 
-/// The publishes that this process sent, by the uid of the ToolVersion.
+/// The publishes that this process sent, by the uid of the ToolVersion. An answer stays until the next publish of the object:
+/// the status write that should follow it may fail, and the answer must not be lost with it.
 #[derive(Debug, Default, Clone)]
 pub struct Publishes(Arc<Mutex<HashMap<String, Publish>>>);
 
 #[derive(Debug, Clone)]
 struct Publish {
     tool_id: String,
+    attempt: i32,
     state: State,
+    /// What stood here before; put back when the publish is not sent after all.
+    before: Option<Box<Publish>>,
 }
 
 /// What became of a publish.
@@ -27,23 +31,35 @@ pub enum State {
     Running,
     /// It was answered with this number.
     Confirmed(VersionNumber),
-    /// It was refused, or its answer was lost, after this time.
-    Failed(Arc<amigo::Error>, Duration),
+    /// It was refused after this time, without effect.
+    Refused(Arc<amigo::Error>, Duration),
+    /// Its answer was lost.
+    Lost,
 }
 
 impl Publishes {
-    /// Takes the tool's one place for the object `uid`; false when another publish of the tool runs.
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Publish>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the tool's one place for the object `uid`; false when a publish of the tool runs.
     #[must_use]
-    pub fn begin(&self, tool_id: &str, uid: &str) -> bool {
-        let Ok(mut all) = self.0.lock() else { return false };
-        let busy =
-            all.iter().any(|(other, p)| other != uid && p.tool_id == tool_id && matches!(p.state, State::Running));
-        let running = all.get(uid).is_some_and(|publish| matches!(publish.state, State::Running));
-        if busy || running {
+    pub fn begin(&self, tool_id: &str, uid: &str, attempt: i32) -> bool {
+        let mut all = self.all();
+        if all.values().any(|publish| publish.tool_id == tool_id && matches!(publish.state, State::Running)) {
             return false;
         }
-        all.insert(uid.to_owned(), Publish { tool_id: tool_id.to_owned(), state: State::Running });
+        let before = all.remove(uid).map(|publish| Box::new(Publish { before: None, ..publish }));
+        all.insert(uid.to_owned(), Publish { tool_id: tool_id.to_owned(), attempt, state: State::Running, before });
         true
+    }
+
+    /// The publish that was begun is not sent after all.
+    pub fn cancel(&self, uid: &str) {
+        let mut all = self.all();
+        if let Some(before) = all.remove(uid).and_then(|publish| publish.before) {
+            all.insert(uid.to_owned(), *before);
+        }
     }
 
     /// Runs the call in a task of its own and keeps its answer.
@@ -59,39 +75,33 @@ impl Publishes {
             let started = Instant::now();
             let state = match call.await {
                 Ok(number) => State::Confirmed(number),
-                Err(error) => State::Failed(Arc::new(error), started.elapsed()),
+                Err(error) if error.effect() == Effect::None => State::Refused(Arc::new(error), started.elapsed()),
+                Err(error) => {
+                    tracing::warn!(%error, "the answer to a publish was lost; the list of versions decides");
+                    State::Lost
+                }
             };
-            publishes.end(&uid, state);
+            if let Some(publish) = publishes.all().get_mut(&uid) {
+                publish.state = state;
+            }
             wake();
         });
     }
 
-    fn end(&self, uid: &str, state: State) {
-        if let Ok(mut all) = self.0.lock()
-            && let Some(publish) = all.get_mut(uid)
-        {
-            publish.state = state;
-        }
-    }
-
-    /// What became of the object's publish.
+    /// What became of the object's publish of this attempt. One that runs is told whatever the attempt: a cache that is
+    /// behind does not know of it yet.
     #[must_use]
-    pub fn state(&self, uid: &str) -> Option<State> {
-        Some(self.0.lock().ok()?.get(uid)?.state.clone())
+    pub fn state(&self, uid: &str, attempt: Option<i32>) -> Option<State> {
+        let all = self.all();
+        let publish = all.get(uid)?;
+        let meant = Some(publish.attempt) == attempt || matches!(publish.state, State::Running);
+        meant.then(|| publish.state.clone())
     }
 
     /// The object is gone; a publish that still runs keeps its place until it ends.
     pub fn forget_ended(&self, uid: &str) {
-        if let Ok(mut all) = self.0.lock()
-            && all.get(uid).is_some_and(|publish| !matches!(publish.state, State::Running))
-        {
-            all.remove(uid);
-        }
-    }
-
-    /// The answer was dealt with, or the publish was not sent after all.
-    pub fn forget(&self, uid: &str) {
-        if let Ok(mut all) = self.0.lock() {
+        let mut all = self.all();
+        if all.get(uid).is_some_and(|publish| !matches!(publish.state, State::Running)) {
             all.remove(uid);
         }
     }
@@ -99,6 +109,35 @@ impl Publishes {
     /// Whether a publish of the tool runs.
     #[must_use]
     pub fn is_busy(&self, tool_id: &str) -> bool {
-        self.0.lock().is_ok_and(|all| all.values().any(|p| p.tool_id == tool_id && matches!(p.state, State::Running)))
+        self.all().values().any(|publish| publish.tool_id == tool_id && matches!(publish.state, State::Running))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused() -> Result<VersionNumber, amigo::Error> {
+        Err(amigo::Error::NotSent("refused".into()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_outlives_a_failed_status_write_and_a_later_publish_that_is_not_sent() {
+        let (publishes, tasks) = (Publishes::default(), tokio_util::task::TaskTracker::new());
+        assert!(publishes.begin("tool", "a", 1));
+        assert!(!publishes.begin("tool", "b", 1), "one at a time for a tool");
+        assert!(publishes.begin("other", "c", 1));
+        publishes.run("a".into(), &tasks, async { refused() }, || ());
+        tasks.close();
+        tasks.wait().await;
+        for _ in 0..2 {
+            assert!(matches!(publishes.state("a", Some(1)), Some(State::Refused(..))));
+        }
+        assert!(publishes.state("a", None).is_none());
+        assert!(publishes.begin("tool", "a", 1));
+        assert!(matches!(publishes.state("a", None), Some(State::Running)));
+        publishes.cancel("a");
+        assert!(matches!(publishes.state("a", Some(1)), Some(State::Refused(..))));
+        assert!(!publishes.is_busy("tool") && publishes.is_busy("other"));
     }
 }
