@@ -191,10 +191,8 @@ impl Context {
         if change.new.is_none() || object.metadata.deletion_timestamp.is_some() {
             self.wake_rivals_of_tool(object);
         }
-        if change.new.is_none()
-            && let Some((namespace, name)) = organization_key(object, self.settings.default_organization.as_ref())
-        {
-            self.queues.organizations.push(&namespace, &name);
+        if change.new.is_none() || concerns_itself(change) {
+            self.wake_going_organizations();
         }
     }
 
@@ -237,6 +235,8 @@ impl Context {
         }
         if change.new.is_none() {
             self.publishes.forget_ended(&object.uid().unwrap_or_default());
+        }
+        if change.new.is_none() || concerns_itself(change) {
             self.wake_going_organizations();
         }
     }
@@ -257,7 +257,7 @@ impl Context {
         if differs(change, view) {
             self.wake_dependants_of_tool(&namespace, &object.spec.tool_ref.name);
         }
-        if change.new.is_none() {
+        if change.new.is_none() || concerns_itself(change) {
             self.wake_going_organizations();
         }
     }

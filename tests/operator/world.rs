@@ -196,9 +196,17 @@ impl World {
         self.kubectl(&["delete", kind, name, "--wait=false"]);
     }
 
-    /// Merges a patch into an object.
+    /// Merges a patch into an object, and waits until the watch has seen it: what is waited for next is never older.
     pub fn patch(&self, kind: &str, name: &str, patch: &Value) {
-        self.kubectl(&["patch", kind, name, "--type=merge", "--patch", &patch.to_string()]);
+        let arguments = ["patch", kind, name, "--type=merge", "--patch", &patch.to_string(), "--output=json"];
+        let patched: Value = serde_json::from_str(&self.kubectl(&arguments)).unwrap();
+        if KINDS.iter().any(|(known, _)| *known == kind) {
+            let (generation, annotations) = (&patched["metadata"]["generation"], &patched["metadata"]["annotations"]);
+            self.wait(kind, name, "shows the patch", |o| {
+                o["metadata"]["generation"].as_i64() >= generation.as_i64()
+                    && o["metadata"]["annotations"] == *annotations
+            });
+        }
     }
 
     /// Asks for a fresh look by annotation and waits until it was handled.
