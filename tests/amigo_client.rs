@@ -180,7 +180,7 @@ async fn auto_finds_the_revision_and_remembers_it() {
     let id = setup.add_tools(1).remove(0);
     let client = setup.client("demo-key", Revision::R202507);
     let permit = permit(&client, Operation::PublishVersion).await;
-    assert!(matches!(client.publish(permit, &id, &request()).await, Err(Error::RevisionMismatch {})));
+    assert!(matches!(client.publish(permit, &id, &request()).await, Err(Error::RevisionMismatch { .. })));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,8 @@
 //! One organization at one endpoint: its budgets, shared by all who mean the same, and what was learnt about it.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -10,10 +10,11 @@ use tokio::time::Instant;
 
 use super::budget::{Limiter, Place, Slot};
 use super::endpoint::Endpoint;
+use super::headers::Told;
 use super::operation::{Class, Operation};
 use super::revision::Revision;
 
-/// Called when a place in the queue is granted.
+/// Called when a place in the queue is granted. It must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// The answer to a claim.
@@ -34,22 +35,47 @@ pub struct Permit {
     account: Arc<Account>,
     operation: Operation,
     slot: Slot,
-    sent: bool,
+    state: Use,
+}
+
+/// What became of a permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    /// Not sent: the slot is free again.
+    None,
+    /// Sent, and never answered as far as is known: the service may count it some time later.
+    Sent,
+    Answered,
 }
 
 impl Permit {
+    /// Whether it is for this call of this account.
+    pub(super) fn is_for(&self, account: &Arc<Account>, operation: Operation) -> bool {
+        Arc::ptr_eq(&self.account, account) && self.operation == operation
+    }
+
     /// The call is about to be sent.
-    pub(super) fn use_now(&mut self) {
-        self.sent = true;
-        self.account.limiters().get_mut(&self.operation).into_iter().for_each(|l| l.sent(self.slot, Instant::now()));
+    pub(super) fn sending(&mut self) {
+        self.state = Use::Sent;
+        self.account.on(self.operation, |limiter, now| limiter.sent(self.slot, now));
+    }
+
+    /// The call was answered; what the answer tells about the service's own count.
+    pub(super) fn answered(mut self, told: &Told) {
+        self.state = Use::Answered;
+        self.account.on(self.operation, |limiter, now| limiter.answered(self.slot, told, now));
+    }
+
+    /// Nothing of the call left.
+    pub(super) fn not_sent(mut self) {
+        self.state = Use::None;
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let now = Instant::now();
-        if let Some(limiter) = self.account.limiters().get_mut(&self.operation) {
-            if self.sent { limiter.answered(self.slot, now) } else { limiter.unused(self.slot, now) }
+        if self.state == Use::None {
+            self.account.on(self.operation, |limiter, _| limiter.unused(self.slot));
         }
         self.account.changed.notify_one();
     }
@@ -59,11 +85,12 @@ impl Drop for Permit {
 pub struct Account {
     endpoint: Endpoint,
     organization: String,
-    limiters: Mutex<BTreeMap<Operation, Limiter>>,
-    wakers: Mutex<BTreeMap<(Operation, String), Wake>>,
+    /// By operation, in the order of [`Operation::ALL`].
+    limiters: [Mutex<Limiter<Wake>>; Operation::ALL.len()],
+    /// Something changed that may let others go earlier.
     changed: Notify,
     detected: Mutex<Option<Revision>>,
-    next_key: Mutex<u64>,
+    last_key: AtomicU64,
 }
 
 impl fmt::Debug for Account {
@@ -75,16 +102,13 @@ impl fmt::Debug for Account {
 impl Account {
     /// Budgets that nothing was drawn from yet. A task hands out what becomes free, for as long as the account is used.
     pub(super) fn start(endpoint: Endpoint, organization: String) -> Arc<Self> {
-        let limiters =
-            Operation::ALL.iter().map(|operation| (*operation, Limiter::new(operation.limit_per_minute(), 100)));
         let account = Arc::new(Self {
             endpoint,
             organization,
-            limiters: Mutex::new(limiters.collect()),
-            wakers: Mutex::default(),
+            limiters: Operation::ALL.map(|operation| Mutex::new(Limiter::new(operation.limit_per_minute(), 100))),
             changed: Notify::new(),
             detected: Mutex::default(),
-            next_key: Mutex::default(),
+            last_key: AtomicU64::default(),
         });
         tokio::spawn(hand_out(Arc::downgrade(&account)));
         account
@@ -102,39 +126,38 @@ impl Account {
         &self.organization
     }
 
-    fn limiters(&self) -> MutexGuard<'_, BTreeMap<Operation, Limiter>> {
-        self.limiters.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does something to the budget of an operation, hands out what that sets free, and wakes who got it, without the lock.
+    fn on<T>(&self, operation: Operation, change: impl FnOnce(&mut Limiter<Wake>, Instant) -> T) -> T {
+        let (result, woken) = {
+            let mut limiter = self.limiters[operation as usize].lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let result = change(&mut limiter, now);
+            limiter.grant(now);
+            (result, limiter.take_woken())
+        };
+        for wake in woken {
+            wake();
+        }
+        result
     }
 
-    fn wakers(&self) -> MutexGuard<'_, BTreeMap<(Operation, String), Wake>> {
-        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How much of each limit may be used; sign-in has its own limit, unscaled.
+    /// How much of each limit may be used, 1 to 100; sign-in has its own limit, unscaled.
     pub fn set_budget_percent(&self, percent: u32) {
-        for (operation, limiter) in self.limiters().iter_mut() {
-            if *operation != Operation::SignIn {
-                limiter.set_percent(percent);
-            }
+        for operation in Operation::ALL.into_iter().filter(|operation| *operation != Operation::SignIn) {
+            self.on(operation, |limiter, _| limiter.set_percent(percent));
         }
         self.changed.notify_one();
     }
 
     /// A place in the queue for a call, under `key`; asking again keeps it. Never waits: `wake` is called when the place is
-    /// granted, and then asking again gives the permit.
+    /// granted, and then asking again gives the permit. A place that is not asked for again in 120 seconds is given up, and
+    /// one that was granted and is not fetched in 30.
     pub fn claim(self: &Arc<Self>, operation: Operation, class: Class, key: &str, wake: Wake) -> Claim {
-        let now = Instant::now();
-        let place = match self.limiters().get_mut(&operation) {
-            Some(limiter) => limiter.ask(key, class, now),
-            None => Place::Queued(Duration::MAX),
-        };
-        match place {
+        match self.on(operation, |limiter, now| limiter.ask(key, class, wake, now)) {
             Place::Granted(slot) => {
-                self.wakers().remove(&(operation, key.to_owned()));
-                Claim::Granted(Permit { account: Arc::clone(self), operation, slot, sent: false })
+                Claim::Granted(Permit { account: Arc::clone(self), operation, slot, state: Use::None })
             }
             Place::Queued(estimate) => {
-                self.wakers().insert((operation, key.to_owned()), wake);
                 self.changed.notify_one();
                 Claim::Queued { estimate }
             }
@@ -143,16 +166,12 @@ impl Account {
 
     /// Waits for a permit; given up when the future is dropped.
     pub(super) async fn acquire(self: &Arc<Self>, operation: Operation, class: Class) -> Permit {
-        let key = {
-            let mut next = self.next_key.lock().unwrap_or_else(PoisonError::into_inner);
-            *next += 1;
-            format!("wait-{next}")
-        };
+        let key = format!("wait-{}", self.last_key.fetch_add(1, Ordering::Relaxed));
         let granted = Arc::new(Notify::new());
-        let given_up = GiveUp { account: Arc::clone(self), operation, key };
+        let place = GiveUp { account: Arc::clone(self), operation, key };
         loop {
             let notify = Arc::clone(&granted);
-            match self.claim(operation, class, &given_up.key, Arc::new(move || notify.notify_one())) {
+            match self.claim(operation, class, &place.key, Arc::new(move || notify.notify_one())) {
                 Claim::Granted(permit) => return permit,
                 Claim::Queued { .. } => {
                     // Asked again before the place lapses for want of asking.
@@ -164,29 +183,19 @@ impl Account {
 
     /// Gives a place in the queue up.
     pub fn release(&self, operation: Operation, key: &str) {
-        if let Some(limiter) = self.limiters().get_mut(&operation) {
-            limiter.release(key, Instant::now());
-        }
-        self.wakers().remove(&(operation, key.to_owned()));
+        self.on(operation, |limiter, _| limiter.release(key));
         self.changed.notify_one();
     }
 
     /// About how long a new call would wait.
     #[must_use]
     pub fn estimate(&self, operation: Operation, class: Class) -> Duration {
-        self.limiters().get(&operation).map(|limiter| limiter.estimate(class, Instant::now())).unwrap_or_default()
+        self.on(operation, |limiter, now| limiter.estimate(class, now))
     }
 
-    /// What an answer tells about the service's own count.
-    pub(super) fn learn(&self, operation: Operation, told: &super::headers::Told) {
-        let now = Instant::now();
-        if let Some(limiter) = self.limiters().get_mut(&operation) {
-            limiter.learn(told.limit, told.remaining, told.reset, now);
-            if let Some(wait) = told.freeze {
-                limiter.freeze(wait, now);
-            }
-        }
-        self.changed.notify_one();
+    /// Whether another call of the class, or of a better one, waits already.
+    pub(super) fn is_waited_for(&self, operation: Operation, class: Class) -> bool {
+        self.on(operation, |limiter, _| limiter.is_waited_for(class))
     }
 
     /// The revision of the API that a publish has shown.
@@ -200,27 +209,17 @@ impl Account {
         *self.detected.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
     }
 
-    /// Grants what is free and wakes who got it; when to do it again.
-    fn hand_out(&self) -> Option<Instant> {
-        let now = Instant::now();
-        let mut granted = Vec::new();
-        let mut next: Option<Instant> = None;
-        for (operation, limiter) in self.limiters().iter_mut() {
-            granted.extend(limiter.grant(now).into_iter().map(|key| (*operation, key)));
-            let at = limiter.next_grant(now);
-            next = [next, at].into_iter().flatten().min();
-        }
-        {
-            let limiters = self.limiters();
-            self.wakers().retain(|(operation, key), _| limiters.get(operation).is_some_and(|l| l.has_waiter(key)));
-        }
-        for key in granted {
-            let wake = self.wakers().get(&key).cloned();
-            if let Some(wake) = wake {
-                wake();
-            }
-        }
-        next
+    /// When there may be something to hand out again.
+    fn next_grant(&self) -> Option<Instant> {
+        Operation::ALL
+            .into_iter()
+            .filter_map(|operation| {
+                self.on(operation, |limiter, now| {
+                    limiter.grant(now);
+                    limiter.next_grant(now)
+                })
+            })
+            .min()
     }
 }
 
@@ -238,12 +237,12 @@ impl Drop for GiveUp {
 }
 
 /// Hands out slots as they become free, until the account is gone.
-async fn hand_out(account: std::sync::Weak<Account>) {
+async fn hand_out(account: Weak<Account>) {
     /// Looks this often whether the account is still used.
     const LOOK: Duration = Duration::from_secs(60);
     loop {
         let Some(account) = account.upgrade() else { return };
-        let next = account.hand_out();
+        let next = account.next_grant();
         let look = Instant::now() + LOOK;
         // At least a millisecond, so that a slot that becomes free at this very moment is free then.
         let wake = next.map_or(look, |next| next.min(look)).max(Instant::now() + Duration::from_millis(1));

@@ -1,11 +1,17 @@
 //! The budget of one operation: never more calls than the limit in any 60 seconds, as the service counts them. A pure state
 //! machine with the time passed in; [`super::account`] waits on it.
+//!
+//! A call is counted by the service when it arrives there, which is some time between its sending and its answer. A slot is
+//! therefore free again 60 seconds after the answer; or, without an answer, 60 seconds after the latest time at which the
+//! call can have arrived. A bucket that fills steadily would allow a burst and then a steady flow within the same minute,
+//! which is more than the limit: hence a log of calls.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::headers::{LONGEST_FREEZE, Told};
 use super::operation::Class;
 
 /// The span over which the service counts.
@@ -21,9 +27,6 @@ const UNUSED: Duration = Duration::from_secs(30);
 /// A place in the queue that is not asked for again for this long is given up.
 const UNASKED: Duration = Duration::from_secs(120);
 
-/// Longest freeze that the service can ask for.
-const LONGEST_FREEZE: Duration = Duration::from_secs(900);
-
 /// Every so many grants the oldest waiter goes first, whatever its class, so that none starves.
 const FLOOR: u64 = 4;
 
@@ -31,27 +34,67 @@ const FLOOR: u64 = 4;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot(u64);
 
-/// The state of one operation's budget.
-#[derive(Debug)]
-pub struct Limiter {
+/// What is known of the call of a slot.
+#[derive(Debug, Clone, Copy)]
+enum Call {
+    /// Granted and not sent yet, for however long: whoever holds it gives it back or sends.
+    Held,
+    /// Sent at this time; counted as arrived [`ARRIVES_WITHIN`] later.
+    Sent(Instant),
+    /// Answered at this time: it was counted by then.
+    Answered(Instant),
+}
+
+impl Call {
+    /// When the service has certainly forgotten the call; `None` while it may still be sent.
+    fn forgotten(self) -> Option<Instant> {
+        match self {
+            Self::Held => None,
+            Self::Sent(at) => Some(at + ARRIVES_WITHIN + WINDOW),
+            Self::Answered(at) => Some(at + WINDOW),
+        }
+    }
+
+    /// Whether the service may not have counted the call yet.
+    fn is_under_way(self, now: Instant) -> bool {
+        match self {
+            Self::Held => true,
+            Self::Sent(at) => now < at + ARRIVES_WITHIN,
+            Self::Answered(_) => false,
+        }
+    }
+}
+
+/// How many calls the service has left for us, by its own count, which includes other clients.
+#[derive(Debug, Clone, Copy)]
+struct Ceiling {
+    left: usize,
+    told: Instant,
+    until: Instant,
+}
+
+/// The state of one operation's budget. `W` is what wakes a waiter.
+pub struct Limiter<W> {
     /// The service's limit in a minute.
     limit: u32,
     /// How much of it may be used.
     percent: u32,
-    /// When each slot becomes free again.
-    slots: BTreeMap<Slot, Instant>,
+    slots: BTreeMap<Slot, Call>,
     next_slot: u64,
+    ceiling: Option<Ceiling>,
     frozen_until: Option<Instant>,
-    queue: VecDeque<Waiter>,
+    queue: VecDeque<Waiter<W>>,
     grants: u64,
+    /// Those who got a slot and were not told yet.
+    to_wake: Vec<W>,
 }
 
-#[derive(Debug)]
-struct Waiter {
+struct Waiter<W> {
     key: String,
     class: Class,
     asked: Instant,
     granted: Option<(Slot, Instant)>,
+    wake: W,
 }
 
 /// The answer to who asks.
@@ -63,7 +106,7 @@ pub enum Place {
     Queued(Duration),
 }
 
-impl Limiter {
+impl<W: Clone> Limiter<W> {
     /// A budget of `percent` of `limit` calls a minute.
     #[must_use]
     pub fn new(limit: u32, percent: u32) -> Self {
@@ -72,9 +115,11 @@ impl Limiter {
             percent: percent.clamp(1, 100),
             slots: BTreeMap::new(),
             next_slot: 0,
+            ceiling: None,
             frozen_until: None,
             queue: VecDeque::new(),
             grants: 0,
+            to_wake: Vec::new(),
         }
     }
 
@@ -89,97 +134,135 @@ impl Limiter {
         self.percent = percent.clamp(1, 100);
     }
 
-    /// Asks for a place under `key`, or asks again.
-    pub fn ask(&mut self, key: &str, class: Class, now: Instant) -> Place {
+    /// Asks for a place under `key`, or asks again. `wake` is for when the place is granted later.
+    pub fn ask(&mut self, key: &str, class: Class, wake: W, now: Instant) -> Place {
+        self.expire(now);
         match self.queue.iter_mut().find(|waiter| waiter.key == key) {
             Some(waiter) => {
                 waiter.asked = now;
                 waiter.class = waiter.class.min(class);
+                waiter.wake = wake;
             }
-            None => self.queue.push_back(Waiter { key: key.to_owned(), class, asked: now, granted: None }),
+            None => self.queue.push_back(Waiter { key: key.to_owned(), class, asked: now, granted: None, wake }),
         }
-        let _ = self.grant(now);
-        let place = self.queue.iter().position(|waiter| waiter.key == key);
-        match place.and_then(|place| self.queue[place].granted.map(|(slot, _)| (place, slot))) {
-            Some((place, slot)) => {
-                self.queue.remove(place);
-                Place::Granted(slot)
-            }
-            None => Place::Queued(self.estimate(class, now)),
-        }
-    }
-
-    /// Whether somebody has a place under `key`.
-    #[must_use]
-    pub fn has_waiter(&self, key: &str) -> bool {
-        self.queue.iter().any(|waiter| waiter.key == key)
+        self.grant_but_wake(now, Some(key));
+        let Some(place) = self.queue.iter().position(|waiter| waiter.key == key) else {
+            return Place::Queued(Duration::ZERO);
+        };
+        let Some((slot, _)) = self.queue[place].granted else {
+            return Place::Queued(self.wait(self.ahead(class, place) + 1, now));
+        };
+        self.queue.remove(place);
+        Place::Granted(slot)
     }
 
     /// Gives a place up.
-    pub fn release(&mut self, key: &str, now: Instant) {
+    pub fn release(&mut self, key: &str) {
         if let Some(place) = self.queue.iter().position(|waiter| waiter.key == key)
             && let Some(waiter) = self.queue.remove(place)
             && let Some((slot, _)) = waiter.granted
         {
-            self.unused(slot, now);
+            self.unused(slot);
         }
     }
 
-    /// Hands out free slots; who got one now.
-    pub fn grant(&mut self, now: Instant) -> Vec<String> {
+    /// Hands out free slots.
+    pub fn grant(&mut self, now: Instant) {
         self.expire(now);
-        let mut granted = Vec::new();
+        self.grant_but_wake(now, None);
+    }
+
+    /// Those who got a slot since this was last asked.
+    pub fn take_woken(&mut self) -> Vec<W> {
+        std::mem::take(&mut self.to_wake)
+    }
+
+    /// Hands out free slots; `asking` needs no waking.
+    fn grant_but_wake(&mut self, now: Instant, asking: Option<&str>) {
         while self.free(now) > 0 {
             let Some(next) = self.next_waiter() else { break };
             let slot = Slot(self.next_slot);
             self.next_slot += 1;
             self.grants += 1;
-            self.slots.insert(slot, now + ARRIVES_WITHIN + WINDOW);
+            self.slots.insert(slot, Call::Held);
+            if let Some(ceiling) = &mut self.ceiling {
+                ceiling.left = ceiling.left.saturating_sub(1);
+            }
             let waiter = &mut self.queue[next];
             waiter.granted = Some((slot, now));
-            granted.push(waiter.key.clone());
+            if asking != Some(waiter.key.as_str()) {
+                self.to_wake.push(waiter.wake.clone());
+            }
         }
-        granted
     }
 
-    /// When to grant again; `None` when nobody waits.
+    /// When to grant again; `None` when nothing but a call's end can make a difference.
     #[must_use]
     pub fn next_grant(&self, now: Instant) -> Option<Instant> {
-        let waits = self.queue.iter().any(|waiter| waiter.granted.is_none());
         let lapse = self.queue.iter().filter_map(|waiter| waiter.granted.map(|(_, at)| at + UNUSED)).min();
-        if !waits {
+        if self.queue.iter().all(|waiter| waiter.granted.is_some()) {
             return lapse;
         }
         let frozen = self.frozen_until.filter(|until| *until > now);
-        let slot = if self.slots.len() < self.allowance() { None } else { self.slots.values().min().copied() };
-        let free = frozen.into_iter().chain(slot).max().unwrap_or(now);
+        let ceiling = self.ceiling.filter(|ceiling| ceiling.left == 0).map(|ceiling| ceiling.until);
+        let full = self.slots.len() >= self.allowance();
+        let slot = self.slots.values().filter_map(|call| call.forgotten()).min().filter(|_| full);
+        if full && slot.is_none() {
+            return lapse;
+        }
+        let free = [frozen, ceiling, slot].into_iter().flatten().max().unwrap_or(now);
         Some(lapse.map_or(free, |lapse| lapse.min(free)))
     }
 
     /// The call is about to be sent.
     pub fn sent(&mut self, slot: Slot, now: Instant) {
-        self.slots.insert(slot, now + ARRIVES_WITHIN + WINDOW);
+        self.slots.insert(slot, Call::Sent(now));
     }
 
-    /// The answer came: the service has counted the call by now.
-    pub fn answered(&mut self, slot: Slot, now: Instant) {
-        if let Some(free) = self.slots.get_mut(&slot) {
-            *free = (*free).min(now + WINDOW);
+    /// The answer came: the service has counted the call by now, and tells how it counts.
+    pub fn answered(&mut self, slot: Slot, told: &Told, now: Instant) {
+        let sent = match self.slots.get(&slot) {
+            Some(Call::Sent(at)) => Some(*at),
+            _ => None,
+        };
+        // A late answer frees the slot no later than no answer would.
+        if sent.is_some_and(|at| now <= at + ARRIVES_WITHIN) {
+            self.slots.insert(slot, Call::Answered(now));
         }
-    }
-
-    /// The call was not sent after all.
-    pub fn unused(&mut self, slot: Slot, _now: Instant) {
-        self.slots.remove(&slot);
-    }
-
-    /// What an answer tells about the service's own count.
-    pub fn learn(&mut self, limit: Option<u32>, remaining: Option<u32>, reset: Option<Duration>, now: Instant) {
-        if let Some(limit) = limit.filter(|limit| *limit > 0) {
+        if let Some(limit) = told.limit.filter(|limit| *limit > 0) {
             self.limit = limit;
         }
-        if remaining == Some(0) {
-            self.freeze(reset.unwrap_or(WINDOW).min(WINDOW), now);
+        let until = now + told.reset.unwrap_or(WINDOW).min(WINDOW);
+        if told.remaining == Some(0) {
+            self.freeze(until.duration_since(now), now);
+        }
+        if let (Some(remaining), Some(sent)) = (told.remaining, sent) {
+            self.lower_ceiling(usize::try_from(remaining).unwrap_or(usize::MAX), sent, until, now);
+        }
+        if let Some(wait) = told.freeze {
+            self.freeze(wait, now);
+        }
+    }
+
+    /// Calls under way may or may not be in the service's count: they are taken as not counted yet.
+    fn lower_ceiling(&mut self, remaining: usize, sent: Instant, until: Instant, now: Instant) {
+        let under_way = self.slots.values().filter(|call| call.is_under_way(now)).count();
+        let left = remaining.saturating_sub(under_way);
+        // Answers of calls that overlap may come in any order; the lowest of them is the latest.
+        let overlapping = self.ceiling.filter(|ceiling| ceiling.until > now && sent <= ceiling.told);
+        self.ceiling = Some(Ceiling {
+            left: overlapping.map_or(left, |ceiling| ceiling.left.min(left)),
+            told: now,
+            until: overlapping.map_or(until, |ceiling| ceiling.until.max(until)),
+        });
+    }
+
+    /// The call was not sent after all, or never arrived.
+    pub fn unused(&mut self, slot: Slot) {
+        if self.slots.remove(&slot).is_some()
+            && let Some(ceiling) = &mut self.ceiling
+        {
+            ceiling.left += 1;
         }
     }
 
@@ -192,34 +275,57 @@ impl Limiter {
     /// About how long a new waiter of the class waits.
     #[must_use]
     pub fn estimate(&self, class: Class, now: Instant) -> Duration {
-        let waiting = self.queue.iter().filter(|waiter| waiter.granted.is_none());
-        let ahead = waiting.filter(|waiter| waiter.class <= class).count();
+        self.wait(self.ahead(class, self.queue.len()) + 1, now)
+    }
+
+    /// Whether somebody of the class, or of a better one, waits already.
+    #[must_use]
+    pub fn is_waited_for(&self, class: Class) -> bool {
+        self.ahead(class, self.queue.len()) > 0
+    }
+
+    /// How many go before a waiter of the class at this place, leaving the floor aside.
+    fn ahead(&self, class: Class, place: usize) -> usize {
+        let before =
+            |(other, waiter): (usize, &Waiter<W>)| waiter.granted.is_none() && (waiter.class, other) < (class, place);
+        self.queue.iter().enumerate().filter(|entry| before(*entry)).count()
+    }
+
+    /// About how long until so many slots were handed out.
+    fn wait(&self, places: usize, now: Instant) -> Duration {
         let frozen = self.frozen_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-        if ahead <= self.free(now) {
-            return frozen;
-        }
-        let first = self.slots.values().min().map_or(Duration::ZERO, |free| free.saturating_duration_since(now));
-        let windows = u32::try_from(ahead.saturating_sub(1) / self.allowance()).unwrap_or(u32::MAX);
-        frozen.max(first).saturating_add(WINDOW.saturating_mul(windows))
+        let capped = self.ceiling.filter(|ceiling| places > ceiling.left);
+        let at_least = frozen.max(capped.map_or(Duration::ZERO, |c| c.until.saturating_duration_since(now)));
+        let Some(behind) = places.checked_sub(self.allowance().saturating_sub(self.slots.len()) + 1) else {
+            return at_least;
+        };
+        // Those that are not sent yet are taken as sent now.
+        let freed = |call: &Call| call.forgotten().unwrap_or(now + WINDOW).saturating_duration_since(now);
+        let mut next: Vec<Duration> = self.slots.values().map(freed).collect();
+        next.sort_unstable();
+        let round = behind / self.allowance();
+        let first = next.get(behind % self.allowance()).copied().unwrap_or(WINDOW);
+        at_least.max(first.saturating_add(WINDOW.saturating_mul(u32::try_from(round).unwrap_or(u32::MAX))))
     }
 
     fn free(&self, now: Instant) -> usize {
         if self.frozen_until.is_some_and(|until| until > now) {
             return 0;
         }
-        self.allowance().saturating_sub(self.slots.len())
+        let left = self.ceiling.map_or(usize::MAX, |ceiling| ceiling.left);
+        self.allowance().saturating_sub(self.slots.len()).min(left)
     }
 
     fn expire(&mut self, now: Instant) {
-        self.slots.retain(|_, free| *free > now);
-        let lapsed = |waiter: &Waiter| match waiter.granted {
+        self.slots.retain(|_, call| call.forgotten().is_none_or(|at| at > now));
+        self.ceiling = self.ceiling.filter(|ceiling| ceiling.until > now);
+        let lapsed = |waiter: &Waiter<W>| match waiter.granted {
             Some((_, at)) => now.duration_since(at) >= UNUSED,
             None => now.duration_since(waiter.asked) >= UNASKED,
         };
-        for waiter in self.queue.iter().filter(|waiter| lapsed(waiter)) {
-            if let Some((slot, _)) = waiter.granted {
-                self.slots.remove(&slot);
-            }
+        let slots = self.queue.iter().filter(|waiter| lapsed(waiter)).filter_map(|waiter| waiter.granted);
+        for slot in slots.map(|(slot, _)| slot).collect::<Vec<_>>() {
+            self.unused(slot);
         }
         self.queue.retain(|waiter| !lapsed(waiter));
     }
@@ -235,101 +341,5 @@ impl Limiter {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn granted(place: &Place) -> Option<Slot> {
-        match place {
-            Place::Granted(slot) => Some(*slot),
-            Place::Queued(_) => None,
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_sixty_seconds_see_more_than_the_limit() {
-        let mut limiter = Limiter::new(10, 80);
-        let start = Instant::now();
-        let mut arrivals: Vec<Duration> = Vec::new();
-        let mut number = 0u64;
-        for step in 0..6000u64 {
-            let now = start + Duration::from_millis(step * 100);
-            number += 1;
-            if let Some(slot) = granted(&limiter.ask(&format!("{number}"), Class::Interactive, now)) {
-                limiter.sent(slot, now);
-                // Some calls arrive late, some are answered late.
-                let latency = Duration::from_millis((step * 7919) % 9000);
-                arrivals.push(now.duration_since(start) + latency / 2);
-                limiter.answered(slot, now + latency);
-            } else {
-                limiter.release(&format!("{number}"), now);
-            }
-        }
-        arrivals.sort();
-        assert!(arrivals.len() > 60, "{} calls in ten minutes", arrivals.len());
-        for (i, first) in arrivals.iter().enumerate() {
-            let in_window = arrivals[i..].iter().filter(|at| at.saturating_sub(*first) < WINDOW).count();
-            assert!(in_window <= 8, "{in_window} calls within a minute from {first:?}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_queue_serves_the_best_class_first_and_starves_none() {
-        let mut limiter = Limiter::new(1, 100);
-        let start = Instant::now();
-        let slot = granted(&limiter.ask("first", Class::Interactive, start)).unwrap();
-        limiter.answered(slot, start);
-        let _ = limiter.ask("rewrite", Class::Rewrite, start);
-        for n in 0..5 {
-            let _ = limiter.ask(&format!("person{n}"), Class::Interactive, start);
-        }
-        let mut order = Vec::new();
-        let mut now = start;
-        for _ in 0..6 {
-            now += Duration::from_secs(61);
-            for key in ["rewrite", "person0", "person1", "person2", "person3", "person4"] {
-                if order.contains(&key) {
-                    continue;
-                }
-                let class = if key == "rewrite" { Class::Rewrite } else { Class::Interactive };
-                if let Place::Granted(slot) = limiter.ask(key, class, now) {
-                    limiter.answered(slot, now);
-                    order.push(key);
-                }
-            }
-        }
-        let place = order.iter().position(|key| *key == "rewrite").unwrap();
-        assert_eq!(order[0], "person0");
-        assert!(place > 0 && place < 5, "{order:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_service_s_count_is_believed() {
-        let mut limiter = Limiter::new(50, 100);
-        let now = Instant::now();
-        limiter.learn(Some(10), Some(0), Some(Duration::from_secs(20)), now);
-        assert_eq!(limiter.allowance(), 10);
-        assert!(granted(&limiter.ask("a", Class::Interactive, now)).is_none());
-        assert_eq!(limiter.next_grant(now), Some(now + Duration::from_secs(20)));
-        assert_eq!(limiter.grant(now + Duration::from_secs(20)), ["a"]);
-        limiter.freeze(Duration::from_secs(100_000), now);
-        assert!(limiter.next_grant(now + Duration::from_secs(901)).is_some());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn places_that_nobody_uses_lapse() {
-        let mut limiter = Limiter::new(1, 100);
-        let now = Instant::now();
-        let slot = granted(&limiter.ask("a", Class::Interactive, now)).unwrap();
-        let _ = limiter.ask("gone", Class::Interactive, now);
-        limiter.unused(slot, now);
-        assert_eq!(limiter.grant(now), ["gone"]);
-        let _ = limiter.ask("b", Class::Interactive, now);
-        assert_eq!(limiter.grant(now + UNUSED), ["b"]);
-    }
-
-    #[test]
-    fn a_small_share_still_allows_one_call() {
-        assert_eq!(Limiter::new(20, 80).allowance(), 16);
-        assert_eq!(Limiter::new(10, 1).allowance(), 1);
-    }
-}
+#[path = "budget_tests.rs"]
+mod tests;

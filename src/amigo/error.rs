@@ -8,6 +8,9 @@ use super::transport::TransportError;
 /// Longest text of the service that is kept, in characters.
 const TEXT_LIMIT: usize = 300;
 
+/// How much of an error body is looked at, in bytes.
+const BODY_LIMIT: usize = 64 * 1024;
+
 /// Why a call did not do what it should. Keeps the status, the field and the service's own words, cleaned and cut; nothing
 /// of the variables call, whose errors may echo values.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,8 +83,11 @@ pub enum Error {
         text: String,
     },
     /// The service accepts no revision of the publish call that this operator knows, or not the one that was set.
-    #[error("the service does not speak the revision of the API that is set, or any that is known")]
-    RevisionMismatch {},
+    #[error("the service does not speak the revision of the API that is set, or any that is known{}", shown(text.as_ref()))]
+    RevisionMismatch {
+        /// The service's words.
+        text: Option<String>,
+    },
 }
 
 /// Whether a call may have had an effect.
@@ -123,6 +129,23 @@ impl Error {
         }
     }
 
+    /// The call that failed, where that is known: signing in for a call fails as the sign-in.
+    #[must_use]
+    pub const fn operation(&self) -> Option<Operation> {
+        match self {
+            Self::PermissionDenied { operation, .. }
+            | Self::RateLimited { operation, .. }
+            | Self::Queued { operation, .. }
+            | Self::Status { operation, .. }
+            | Self::Maintenance { operation }
+            | Self::Unknown { operation, .. }
+            | Self::Unreadable { operation, .. } => Some(*operation),
+            Self::CredentialsRefused {} => Some(Operation::SignIn),
+            Self::RevisionMismatch { .. } => Some(Operation::PublishVersion),
+            Self::NotLeader | Self::NotSent(_) => None,
+        }
+    }
+
     /// Whether the call may have had an effect.
     #[must_use]
     pub const fn effect(&self) -> Effect {
@@ -133,31 +156,36 @@ impl Error {
             | Self::RateLimited { .. }
             | Self::Queued { .. }
             | Self::NotSent(_)
-            | Self::RevisionMismatch {} => Effect::None,
+            | Self::RevisionMismatch { .. } => Effect::None,
             // 408 comes from something between that gave up waiting for the service.
-            Self::Status { status: 408, .. } => Effect::Unknown,
-            Self::Status { status: 400..=499, .. } => Effect::None,
-            Self::Status { .. } | Self::Maintenance { .. } | Self::Unknown { .. } | Self::Unreadable { .. } => {
-                Effect::Unknown
-            }
+            Self::Status { status: 400..=407 | 409..=499, .. } => Effect::None,
+            Self::Status { operation, .. }
+            | Self::Maintenance { operation }
+            | Self::Unknown { operation, .. }
+            | Self::Unreadable { operation, .. } => without_answer(*operation),
         }
     }
 
-    /// The HTTP status, if there was one.
+    /// The HTTP status of the call itself. `None` when there was none, and when it is that of signing in for the call: an
+    /// unknown organization is no unknown tool.
     #[must_use]
     pub const fn status(&self) -> Option<u16> {
         match self {
-            Self::PermissionDenied { .. } => Some(403),
-            Self::RateLimited { .. } => Some(429),
-            Self::Status { status, .. } => Some(*status),
-            Self::Maintenance { .. } => Some(503),
             Self::CredentialsRefused {} => Some(401),
-            Self::NotLeader
+            Self::PermissionDenied { operation: Operation::SignIn, .. }
+            | Self::RateLimited { operation: Operation::SignIn, .. }
+            | Self::Status { operation: Operation::SignIn, .. }
+            | Self::Maintenance { operation: Operation::SignIn }
+            | Self::NotLeader
             | Self::Queued { .. }
             | Self::NotSent(_)
             | Self::Unknown { .. }
             | Self::Unreadable { .. }
-            | Self::RevisionMismatch {} => None,
+            | Self::RevisionMismatch { .. } => None,
+            Self::PermissionDenied { .. } => Some(403),
+            Self::RateLimited { .. } => Some(429),
+            Self::Status { status, .. } => Some(*status),
+            Self::Maintenance { .. } => Some(503),
         }
     }
 
@@ -181,9 +209,14 @@ impl Error {
             Self::NotSent(_) => "not_sent",
             Self::Unknown { .. } => "no_answer",
             Self::Unreadable { .. } => "unreadable",
-            Self::RevisionMismatch {} => "revision_mismatch",
+            Self::RevisionMismatch { .. } => "revision_mismatch",
         }
     }
+}
+
+/// What a call without a readable answer may have done: a read changes nothing, and signing in nothing that matters.
+const fn without_answer(operation: Operation) -> Effect {
+    if operation.writes() { Effect::Unknown } else { Effect::None }
 }
 
 fn shown(text: Option<&String>) -> String {
@@ -203,6 +236,7 @@ struct Detail {
 
 impl Detail {
     fn read(body: &[u8], mask: &[&str]) -> Self {
+        let body = &body[..body.len().min(BODY_LIMIT)];
         let Ok(json) = serde_json::from_slice::<serde_json::Value>(body) else {
             return Self { field: None, text: clean(&String::from_utf8_lossy(body), mask) };
         };
@@ -245,46 +279,5 @@ const fn is_invisible(c: char) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_status_is_classified() {
-        for status in 300..600u16 {
-            let error = Error::from_status(Operation::PublishVersion, status, None, b"", &[]);
-            let certain = (400..500).contains(&status) && status != 408;
-            assert_eq!(error.effect() == Effect::None, certain, "{status}");
-            assert_eq!(error.status(), Some(status), "{status}");
-        }
-    }
-
-    #[test]
-    fn only_what_never_left_is_certain_to_have_had_no_effect() {
-        let operation = Operation::CreateTool;
-        let not_sent = Error::from_transport(operation, TransportError::NotSent("refused".into()));
-        let unknown = Error::from_transport(operation, TransportError::Unknown("reset".into()));
-        assert_eq!((not_sent.effect(), unknown.effect()), (Effect::None, Effect::Unknown));
-        assert_eq!(Error::Unreadable { operation, text: String::new() }.effect(), Effect::Unknown);
-    }
-
-    #[test]
-    fn the_service_s_words_are_kept_clean_and_short() {
-        let body = br#"{"detail": [{"loc": ["body", "description"], "msg": "too\nshort \u0007", "input": "secret"}]}"#;
-        let error = Error::from_status(Operation::CreateTool, 422, None, body, &[]);
-        let text = error.to_string();
-        assert!(text.ends_with("with 422 for field description: too short"), "{text}");
-        assert!(!text.contains("secret"));
-        let long = "x".repeat(5000);
-        assert!(Error::from_status(Operation::CreateTool, 400, None, long.as_bytes(), &[]).to_string().len() < 400);
-        let masked = Error::from_status(Operation::CreateTool, 400, None, b"bad key sk-12345", &["sk-12345"]);
-        assert!(masked.to_string().ends_with("bad key ***"));
-    }
-
-    #[test]
-    fn nothing_of_the_variables_call_is_kept() {
-        for status in [400, 403, 409, 422, 500] {
-            let error = Error::from_status(Operation::ModifyVariables, status, None, br#"{"detail": "canary"}"#, &[]);
-            assert!(!format!("{error} {error:?}").contains("canary"), "{status}");
-        }
-    }
-}
+#[path = "error_tests.rs"]
+mod tests;

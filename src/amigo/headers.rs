@@ -6,6 +6,9 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
+/// Longest wait that the service can ask for.
+pub const LONGEST_FREEZE: Duration = Duration::from_secs(900);
+
 /// What an answer told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Told {
@@ -19,18 +22,25 @@ pub struct Told {
     pub freeze: Option<Duration>,
 }
 
+/// The service's own time of day, if it tells.
+#[must_use]
+pub fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    headers.get("date").and_then(|value| value.to_str().ok()).and_then(|text| http_date(text.trim()))
+}
+
 /// Reads the headers of an answer that came at `now`.
 #[must_use]
 pub fn read(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Told {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let number = |name: &str| text(name).and_then(|text| text.parse::<u32>().ok());
     // Times are the service's: its own Date header tells how they compare to ours.
-    let service_now = text("date").and_then(http_date).unwrap_or(now);
+    let service_now = date(headers).unwrap_or(now);
     let reset = text("x-ratelimit-reset")
         .and_then(|text| text.parse::<i64>().ok())
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
         .map(|at| until(at, service_now));
-    let asked = text("retry-after").and_then(|text| retry_after(text, service_now));
+    let asked =
+        text("retry-after").and_then(|text| retry_after(text, service_now)).map(|wait| wait.min(LONGEST_FREEZE));
     let freeze = match status {
         StatusCode::TOO_MANY_REQUESTS => Some(asked.unwrap_or(Duration::from_secs(60))),
         StatusCode::SERVICE_UNAVAILABLE => asked,
@@ -76,6 +86,15 @@ mod tests {
         assert_eq!(told(429, &[("retry-after", "7")]).freeze, seconds(7));
         assert_eq!(told(429, &[("retry-after", "Thu, 01 Jan 1970 00:16:50 GMT")]).freeze, seconds(10));
         assert_eq!(told(429, &[("retry-after", "soon")]).freeze, seconds(60));
+        for absurd in ["99999999999", "18446744073709551615", "Thu, 31 Dec 2099 23:59:59 GMT"] {
+            assert_eq!(told(429, &[("retry-after", absurd)]).freeze, seconds(900), "{absurd}");
+        }
+        for past in ["0", "Thu, 01 Jan 1970 00:00:00 GMT"] {
+            assert_eq!(told(429, &[("retry-after", past)]).freeze, seconds(0), "{past}");
+        }
+        for nonsense in ["", "-1", "1e3", "18446744073709551616"] {
+            assert_eq!(told(429, &[("retry-after", nonsense)]).freeze, seconds(60), "{nonsense}");
+        }
         assert_eq!(told(503, &[("retry-after", "30")]).freeze, seconds(30));
         assert_eq!(told(200, &[("retry-after", "30")]).freeze, None);
         assert_eq!(told(200, &[("x-ratelimit-remaining", "-1"), ("x-ratelimit-reset", "x")]), Told::default());

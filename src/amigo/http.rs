@@ -74,12 +74,9 @@ impl HttpTransport {
             .body(body)
             .send()
             .await;
-        let mut answer =
-            sent.map_err(
-                |error| if error.is_connect() || error.is_builder() { not_sent(&error) } else { unknown(&error) },
-            )?;
+        let mut answer = sent.map_err(unanswered)?;
         let mut whole = BytesMut::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| unknown(&error))? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| TransportError::Unknown(cause(error)))? {
             if whole.len() + chunk.len() > bounds.max_body {
                 return Err(TransportError::Unknown(format!("the answer is larger than {} bytes", bounds.max_body)));
             }
@@ -108,16 +105,18 @@ fn authorities(file: &Path) -> Result<Vec<reqwest::Certificate>, InvalidTranspor
     Ok(certificates)
 }
 
-fn not_sent(error: &reqwest::Error) -> TransportError {
-    TransportError::NotSent(cause(error))
-}
-
-fn unknown(error: &reqwest::Error) -> TransportError {
-    TransportError::Unknown(cause(error))
+/// Only what failed before there was a connection certainly did not arrive.
+fn unanswered(error: reqwest::Error) -> TransportError {
+    if error.is_connect() || error.is_builder() {
+        TransportError::NotSent(cause(error))
+    } else {
+        TransportError::Unknown(cause(error))
+    }
 }
 
 /// What went wrong, in words that do not change from one attempt to the next: addresses, ports and URLs are left out.
-fn cause(error: &reqwest::Error) -> String {
+fn cause(error: reqwest::Error) -> String {
+    let error = &error.without_url();
     let mut chain = Vec::new();
     let mut source: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = source {

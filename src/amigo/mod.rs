@@ -8,6 +8,7 @@ mod budget;
 mod client;
 mod endpoint;
 mod error;
+mod exchange;
 mod headers;
 mod http;
 mod operation;
@@ -79,8 +80,8 @@ pub struct Amigo {
 /// What clients with the same credentials share.
 type Shareable = (Arc<Session>, Arc<Reads>);
 
-/// Endpoint, organization and the fingerprint of the credentials: who means the same shares one token.
-type SessionKey = (Endpoint, String, String);
+/// Endpoint, organization, the fingerprint of the credentials and the cluster: who means the same shares one token.
+type SessionKey = (Endpoint, String, String, Option<String>);
 
 impl Amigo {
     /// The API over `transport`; `guard` is asked before every write.
@@ -105,8 +106,11 @@ impl Amigo {
         if let Some(detected) = options.detected.filter(|_| account.detected_revision().is_none()) {
             account.set_detected_revision(detected);
         }
-        let key = (account.endpoint().clone(), account.organization().to_owned(), credentials.fingerprint());
+        let cluster = options.mongo_cluster.clone();
+        let key = (account.endpoint().clone(), account.organization().to_owned(), credentials.fingerprint(), cluster);
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        // Keys are replaced again and again: those that nobody uses any more go from memory.
+        sessions.retain(|other, (session, _)| *other == key || Arc::strong_count(session) > 1 || !session.is_empty());
         let (session, reads) =
             sessions.entry(key).or_insert_with(|| (Arc::new(Session::new(credentials)), Arc::default()));
         Client {

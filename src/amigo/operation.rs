@@ -103,3 +103,18 @@ pub enum Class {
     /// It sends again what cannot be read back.
     Rewrite,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Budgets are kept by this order, and metrics by these names.
+    #[test]
+    fn operations_are_listed_in_order_under_names_of_their_own() {
+        for (place, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation as usize, place, "{operation:?}");
+        }
+        let names: std::collections::BTreeSet<_> = Operation::ALL.iter().map(|operation| operation.as_str()).collect();
+        assert_eq!(names.len(), Operation::ALL.len());
+    }
+}

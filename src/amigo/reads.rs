@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
+use super::account::Permit;
 use super::client::Client;
 use super::error::Error;
 use super::operation::{Class, Operation};
@@ -40,22 +41,42 @@ const ATTEMPTS: usize = 3;
 
 type Read<T> = Shared<BoxFuture<'static, Result<T, Error>>>;
 
-/// A read of all active tools.
-type Sweep = Read<Arc<Vec<Tool>>>;
-
 type Found = Arc<BTreeMap<String, Tool>>;
 
 /// The reads of one organization that have not begun yet.
 #[derive(Default)]
 pub struct Reads {
-    batches: Mutex<BTreeMap<Class, Batch>>,
-    sweep: Arc<Mutex<Option<Sweep>>>,
-    versions: Arc<Mutex<BTreeMap<String, Read<Vec<ToolVersion>>>>>,
+    batches: Mutex<Vec<Batch>>,
+    sweeps: Open<(), Arc<Vec<Tool>>>,
+    versions: Open<String, Vec<ToolVersion>>,
 }
 
+/// A call that gathers ids.
 struct Batch {
+    class: Class,
+    /// `None` once it has begun.
     ids: Arc<Mutex<Option<BTreeSet<String>>>>,
     read: Read<Found>,
+}
+
+impl Batch {
+    /// Whether it still gathers.
+    fn is_open(&self) -> bool {
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Takes the id in, unless the batch has begun, is less urgent or has no room.
+    fn join(&self, id: &str, class: Class) -> Option<Read<Found>> {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids = ids.as_mut()?;
+        let is_in = self.class <= class && ids.contains(id);
+        let fits = self.class == class && ids.len() < IDS_A_CALL;
+        if is_in || fits {
+            ids.insert(id.to_owned());
+            return Some(self.read.clone());
+        }
+        None
+    }
 }
 
 impl Reads {
@@ -65,72 +86,96 @@ impl Reads {
         Ok(read.await?.get(id).cloned())
     }
 
-    /// The batch of the class that gathers ids now; a full one, or one that has begun, is replaced.
+    /// The first batch that takes the id, or a new one.
     fn join_batch(&self, client: &Client, id: &str, class: Class) -> Read<Found> {
         let mut batches = self.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = batches.get(&class) {
-            let mut ids = open.ids.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(ids) = ids.as_mut().filter(|ids| ids.len() < IDS_A_CALL || ids.contains(id)) {
-                ids.insert(id.to_owned());
-                return open.read.clone();
-            }
+        batches.retain(|batch| batch.is_open() && batch.read.peek().is_none());
+        if let Some(read) = batches.iter().find_map(|batch| batch.join(id, class)) {
+            return read;
         }
         let ids = Arc::new(Mutex::new(Some(BTreeSet::from([id.to_owned()]))));
-        let read = spawned(read_batch(client.clone(), Arc::clone(&ids), class));
-        batches.insert(class, Batch { ids, read: read.clone() });
+        let read = spawned(Operation::ListTools, read_batch(client.clone(), Arc::clone(&ids), class));
+        batches.push(Batch { class, ids, read: read.clone() });
         read
     }
 
     /// All active tools.
     pub async fn sweep(&self, client: &Client, class: Class) -> Result<Arc<Vec<Tool>>, Error> {
-        let slot = Arc::clone(&self.sweep);
         let client = client.clone();
-        let read = {
-            let mut waiting = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting
-                .get_or_insert_with(|| {
-                    spawned(async move {
-                        tokio::time::sleep(GATHERING).await;
-                        slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-                        let query = ListTools {
-                            deprecated: Some(false),
-                            sort_by: vec!["+name".into()],
-                            limit: 20,
-                            ..ListTools::default()
-                        };
-                        all_tools(&client, query, class).await.map(Arc::new)
-                    })
-                })
-                .clone()
+        let operation = Operation::ListTools;
+        let sweep = |begin: Begin<(), _>| async move {
+            tokio::time::sleep(GATHERING).await;
+            let turn = client.turn(operation, class).await;
+            begin.now();
+            all_tools(&client, turn?, active_tools(), class).await.map(Arc::new)
         };
-        read.await
+        self.sweeps.join((), class, operation, sweep).await
     }
 
     /// All versions of a tool.
     pub async fn versions(&self, client: &Client, tool_id: &str, class: Class) -> Result<Vec<ToolVersion>, Error> {
-        let slot = Arc::clone(&self.versions);
         let (client, id) = (client.clone(), tool_id.to_owned());
-        let read = {
-            let mut waiting = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting
-                .entry(tool_id.to_owned())
-                .or_insert_with(|| {
-                    spawned(async move {
-                        tokio::time::sleep(GATHERING).await;
-                        slot.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-                        all_versions(&client, &id, class).await
-                    })
-                })
-                .clone()
+        let operation = Operation::ListVersions;
+        let read = |begin: Begin<String, _>| async move {
+            tokio::time::sleep(GATHERING).await;
+            let turn = client.turn(operation, class).await;
+            begin.now();
+            all_versions(&client, turn?, &id, class).await
         };
-        read.await
+        self.versions.join(tool_id.to_owned(), class, operation, read).await
+    }
+}
+
+type Places<K, T> = Arc<Mutex<BTreeMap<(K, Class), Read<T>>>>;
+
+/// Reads that have not begun, by what they read and how urgent they are.
+struct Open<K, T>(Places<K, T>);
+
+impl<K, T> Default for Open<K, T> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+/// Begins a read: whoever asks from now on is not served by it.
+struct Begin<K, T> {
+    places: Places<K, T>,
+    place: (K, Class),
+}
+
+impl<K: Ord, T> Begin<K, T> {
+    fn now(self) {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.place);
+    }
+}
+
+impl<K: Ord + Clone, T: Clone> Open<K, T> {
+    /// Joins a read that is at least as urgent, or starts one.
+    fn join<F>(&self, key: K, class: Class, operation: Operation, read: impl FnOnce(Begin<K, T>) -> F) -> Read<T>
+    where
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+        T: Send + Sync + 'static,
+    {
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let urgent = places.range((key.clone(), Class::Interactive)..=(key.clone(), class)).map(|(_, read)| read);
+        // One that has ended without beginning was given up.
+        if let Some(open) = urgent.into_iter().find(|read| read.peek().is_none()) {
+            return open.clone();
+        }
+        let place = (key, class);
+        let read = spawned(operation, read(Begin { places: Arc::clone(&self.0), place: place.clone() }));
+        places.insert(place, read.clone());
+        read
     }
 }
 
 /// A read in a task of its own: whoever asked first may go away without taking the answer from the others.
-fn spawned<T: Clone + Send + Sync + 'static>(read: impl Future<Output = Result<T, Error>> + Send + 'static) -> Read<T> {
+fn spawned<T: Clone + Send + Sync + 'static>(
+    operation: Operation,
+    read: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Read<T> {
     let task = tokio::spawn(read);
-    let lost = || Error::Unknown { operation: Operation::ListTools, text: "the read was given up".into() };
+    let lost = move || Error::Unknown { operation, text: "the read was given up".into() };
     async move { task.await.unwrap_or_else(|_| Err(lost())) }.boxed().shared()
 }
 
@@ -147,16 +192,30 @@ async fn read_batch(client: Client, ids: Arc<Mutex<Option<BTreeSet<String>>>>, c
     found.extend(asked_for(client.list_tools_with(turn?, &query(all, None), class).await?.tools));
     let missing: Vec<String> = ids.iter().filter(|id| !found.contains_key(*id)).cloned().collect();
     if !missing.is_empty() {
-        found.extend(asked_for(client.list_tools(&query(missing, Some(true)), class).await?.tools));
+        let turn = client.account.acquire(Operation::ListTools, class).await;
+        found.extend(asked_for(client.list_tools_with(turn, &query(missing, Some(true)), class).await?.tools));
     }
     Ok(Arc::new(found))
 }
 
-/// All pages of a list of tools. Paging is by offset, so that a list that changes meanwhile can repeat or skip entries.
-pub async fn all_tools(client: &Client, mut query: ListTools, class: Class) -> Result<Vec<Tool>, Error> {
+/// What lists all active tools, in an order that later pages keep.
+pub fn active_tools() -> ListTools {
+    ListTools { deprecated: Some(false), sort_by: vec!["+name".into()], limit: 20, ..ListTools::default() }
+}
+
+/// All pages of a list of tools, the first by a turn that was waited for before. Paging is by offset, so that a list that
+/// changes meanwhile can repeat or skip entries. The further pages wait for their turn however long that takes: a read that
+/// gave up between two pages would have used the budget for nothing, and would never end where there are more pages than
+/// calls in a minute.
+pub async fn all_tools(
+    client: &Client,
+    mut turn: Permit,
+    mut query: ListTools,
+    class: Class,
+) -> Result<Vec<Tool>, Error> {
     let mut all: BTreeMap<String, Tool> = BTreeMap::new();
     for _ in 0..MOST_PAGES {
-        let page = client.list_tools(&query, class).await?;
+        let page = client.list_tools_with(turn, &query, class).await?;
         let count = page.tools.len();
         all.extend(page.tools.into_iter().map(|tool| (tool.id.clone(), tool)));
         match next_offset(page.has_more, page.continuation_token.as_ref(), query.continuation_token, count) {
@@ -164,36 +223,53 @@ pub async fn all_tools(client: &Client, mut query: ListTools, class: Class) -> R
             Next::End => return Ok(all.into_values().collect()),
             Next::Nonsense => break,
         }
+        turn = client.account.acquire(Operation::ListTools, class).await;
     }
     Err(Error::Unreadable { operation: Operation::ListTools, text: "its pages have no end".into() })
 }
 
-/// All versions of a tool: read again when a version came twice, as then another may have been skipped.
-async fn all_versions(client: &Client, tool_id: &str, class: Class) -> Result<Vec<ToolVersion>, Error> {
-    for attempt in 1..=ATTEMPTS {
-        let (versions, shifted) = version_pages(client, tool_id, class).await?;
-        if !shifted || attempt == ATTEMPTS {
+/// All versions of a tool: read again when a version came twice, as then another may have been skipped. A list that never
+/// holds still is no answer, as whatever is missing from it would count as not there.
+async fn all_versions(client: &Client, turn: Permit, tool_id: &str, class: Class) -> Result<Vec<ToolVersion>, Error> {
+    let operation = Operation::ListVersions;
+    let mut turn = Some(turn);
+    for _ in 0..ATTEMPTS {
+        let first = match turn.take() {
+            Some(turn) => turn,
+            None => client.account.acquire(operation, class).await,
+        };
+        if let Some(versions) = version_pages(client, first, tool_id, class).await? {
             return Ok(versions);
         }
     }
-    Err(Error::Unreadable { operation: Operation::ListVersions, text: "it changes while it is read".into() })
+    Err(Error::Unreadable { operation, text: "it changes while it is read".into() })
 }
 
-async fn version_pages(client: &Client, tool_id: &str, class: Class) -> Result<(Vec<ToolVersion>, bool), Error> {
-    let mut query = ListVersions { limit: 50, ..ListVersions::default() };
+/// One pass over all versions; `None` when one came twice. Sorted by number, so that new ones come last and do not move those
+/// that are read already.
+async fn version_pages(
+    client: &Client,
+    mut turn: Permit,
+    tool_id: &str,
+    class: Class,
+) -> Result<Option<Vec<ToolVersion>>, Error> {
+    let sort_by = ["+version.major", "+version.minor", "+version.patch"].map(str::to_owned).to_vec();
+    let mut query = ListVersions { sort_by, limit: 50, ..ListVersions::default() };
     let mut all: BTreeMap<String, ToolVersion> = BTreeMap::new();
-    let mut shifted = false;
     for _ in 0..MOST_PAGES {
-        let page = client.list_versions(tool_id, &query, class).await?;
+        let page = client.list_versions_with(turn, tool_id, &query, class).await?;
         let count = page.tool_versions.len();
         for version in page.tool_versions {
-            shifted |= all.insert(version.id.clone(), version).is_some();
+            if all.insert(version.id.clone(), version).is_some() {
+                return Ok(None);
+            }
         }
         match next_offset(page.has_more, page.continuation_token.as_ref(), query.continuation_token, count) {
             Next::Page(offset) => query.continuation_token = offset,
-            Next::End => return Ok((all.into_values().collect(), shifted)),
+            Next::End => return Ok(Some(all.into_values().collect())),
             Next::Nonsense => break,
         }
+        turn = client.account.acquire(Operation::ListVersions, class).await;
     }
     Err(Error::Unreadable { operation: Operation::ListVersions, text: "its pages have no end".into() })
 }

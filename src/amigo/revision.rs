@@ -51,6 +51,13 @@ pub fn body(revision: Revision, request: &PublishRequest) -> PublishVersion {
     PublishVersion { branch, repo, project_path: request.project_path.clone(), bump_type: request.bump }
 }
 
+/// Whether the form of the call may be what a 422 complains about, given the field that it names. Not if it names one that all
+/// revisions have: then no other form would do better.
+#[must_use]
+pub fn may_be_blamed(field: Option<&str>) -> bool {
+    !matches!(field, Some("project_path" | "bump_type"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::Revision::{Auto, R2026, R202507, R202509};
@@ -61,6 +68,20 @@ mod tests {
         assert_eq!(to_try(Auto, None), [R202507, R202509, R2026]);
         assert_eq!(to_try(Auto, Some(R2026)), [R2026, R202507, R202509]);
         assert_eq!(to_try(R202509, Some(R2026)), [R202509]);
+    }
+
+    #[test]
+    fn a_complaint_about_what_is_asked_is_no_complaint_about_the_form() {
+        for (field, blamed) in [
+            (None, true),
+            (Some("branch"), true),
+            (Some("repo"), true),
+            (Some("body"), true),
+            (Some("project_path"), false),
+            (Some("bump_type"), false),
+        ] {
+            assert_eq!(may_be_blamed(field), blamed, "{field:?}");
+        }
     }
 
     #[test]

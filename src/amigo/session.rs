@@ -2,16 +2,23 @@
 //! again for a while: errors, not work, use budgets up.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::error::Error;
+
 /// A token is renewed this long before it ends, or at two thirds of its life when that is shorter.
-const EARLY: SignedDuration = SignedDuration::from_mins(5);
+const EARLY: Duration = Duration::from_secs(300);
+
+/// A token counts as good for at least this long, whatever the clocks say: otherwise every call would sign in, five times a
+/// minute at most. A token that has ended shows in its refusal.
+const SHORTEST: Duration = Duration::from_secs(30);
 
 /// How long refused credentials are not tried again.
 pub const REFUSED_FOR: Duration = Duration::from_secs(300);
@@ -74,25 +81,33 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
-/// A token and how long it serves.
+/// A token and how long it serves. Measured by a clock that only goes forward: a time of day that is set, or that differs
+/// from the service's, must not make a token look older or younger than it is.
 #[derive(Clone)]
 pub struct Token {
     /// Sent with every call.
     pub bearer: SecretString,
-    /// When it ends.
+    /// When it ends, as the service says.
     pub expires_at: Timestamp,
+    /// When it ends.
+    pub ends_at: Instant,
     /// When it is renewed.
-    pub renew_at: Timestamp,
+    pub renew_at: Instant,
     /// Counts the sign-ins, so that of many calls with a refused token one signs in again.
     pub serial: u64,
 }
 
-/// When a token that was given at `now` is renewed.
+/// How long a token lives, by the service's own time of day where that makes sense, or else by ours.
 #[must_use]
-pub fn renew_at(now: Timestamp, expires_at: Timestamp) -> Timestamp {
-    let life = expires_at.duration_since(now);
-    let early = EARLY.min(life / 3);
-    expires_at.saturating_sub(early).unwrap_or(expires_at)
+pub fn life(expires_at: Timestamp, service_now: Option<Timestamp>, now: Timestamp) -> Duration {
+    let until = |now: Timestamp| Duration::try_from(expires_at.duration_since(now)).ok();
+    service_now.and_then(until).or_else(|| until(now)).unwrap_or_default().max(SHORTEST)
+}
+
+/// How long after the sign-in a token is renewed.
+#[must_use]
+pub fn renewed_after(life: Duration) -> Duration {
+    life.saturating_sub(EARLY.min(life / 3))
 }
 
 /// The state of one set of credentials.
@@ -100,7 +115,8 @@ pub struct Session {
     /// The credentials.
     pub credentials: Credentials,
     pub(super) state: Mutex<State>,
-    forget: std::sync::atomic::AtomicBool,
+    forget: AtomicBool,
+    attempts: AtomicU64,
 }
 
 /// Behind one lock, so that one signs in and the others wait for it.
@@ -109,6 +125,8 @@ pub(super) struct State {
     pub token: Option<Token>,
     pub refused: Option<Instant>,
     pub serial: u64,
+    /// Why the last attempt to sign in failed.
+    pub failed: Option<Error>,
 }
 
 impl State {
@@ -116,23 +134,46 @@ impl State {
     pub fn is_refused(&self) -> bool {
         self.refused.is_some_and(|at| at.elapsed() < REFUSED_FOR)
     }
+
+    /// The credentials do not serve.
+    pub fn refuse(&mut self) {
+        self.token = None;
+        self.refused = Some(Instant::now());
+    }
 }
 
 impl Session {
     /// Not signed in yet.
     #[must_use]
     pub fn new(credentials: Credentials) -> Self {
-        Self { credentials, state: Mutex::default(), forget: std::sync::atomic::AtomicBool::new(false) }
+        Self { credentials, state: Mutex::default(), forget: AtomicBool::default(), attempts: AtomicU64::default() }
     }
 
     /// The next call signs in again.
     pub fn forget_token(&self) {
-        self.forget.store(true, std::sync::atomic::Ordering::SeqCst);
+        self.forget.store(true, Ordering::SeqCst);
     }
 
     /// Whether a token was to be forgotten; asked once.
     pub(super) fn take_forget(&self) -> bool {
-        self.forget.swap(false, std::sync::atomic::Ordering::SeqCst)
+        self.forget.swap(false, Ordering::SeqCst)
+    }
+
+    /// How many attempts to sign in have ended.
+    pub(super) fn attempts(&self) -> u64 {
+        self.attempts.load(Ordering::SeqCst)
+    }
+
+    /// An attempt to sign in has ended.
+    pub(super) fn attempted(&self) {
+        self.attempts.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether nothing would be lost without it: no token, and no refusal that is remembered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.try_lock().is_ok_and(|state| {
+            state.token.as_ref().is_none_or(|token| token.ends_at <= Instant::now()) && !state.is_refused()
+        })
     }
 }
 
@@ -161,11 +202,35 @@ mod tests {
     }
 
     #[test]
+    fn credentials_are_told_apart_by_every_part() {
+        let print = |key: &str, id: &str, user: &str| {
+            Credentials::new(SecretString::from(key), id.into(), user.into()).unwrap().fingerprint()
+        };
+        let prints = [print("a", "b", "c"), print("x", "b", "c"), print("a", "x", "c"), print("a", "b", "x")];
+        assert_eq!(prints.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+        assert_ne!(print("ab", "c", "d"), print("a", "bc", "d"));
+        assert_eq!(print("a", "b", "c"), prints[0]);
+    }
+
+    #[test]
     fn a_token_is_renewed_before_it_ends() {
-        let now = Timestamp::from_second(0).unwrap();
+        for (life, renewed) in [(3600, 3300), (900, 600), (60, 40), (30, 20)] {
+            assert_eq!(renewed_after(Duration::from_secs(life)), Duration::from_secs(renewed));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_wrong_does_not_make_every_call_sign_in() {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        assert_eq!(renew_at(now, at(3600)), at(3300));
-        assert_eq!(renew_at(now, at(60)), at(40));
-        assert_eq!(renew_at(now, at(0)), at(0));
+        for (expires, service, ours, expected) in [
+            (3600, None, 0, 3600),
+            (3600, Some(0), 7200, 3600),
+            (3600, Some(7200), 0, 3600),
+            (3600, Some(7200), 7200, 30),
+            (0, None, 0, 30),
+        ] {
+            let life = life(at(expires), service.map(at), at(ours));
+            assert_eq!(life, Duration::from_secs(expected), "{expires} {service:?} {ours}");
+        }
     }
 }

@@ -1,0 +1,266 @@
+//! Tables and a property for the budget.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::*;
+
+const NOTHING: Told = Told { limit: None, remaining: None, reset: None, freeze: None };
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn told(remaining: u32, reset: u64) -> Told {
+    Told { remaining: Some(remaining), reset: Some(seconds(reset)), ..NOTHING }
+}
+
+fn ask(limiter: &mut Limiter<String>, key: &str, class: Class, now: Instant) -> Option<Slot> {
+    match limiter.ask(key, class, key.to_owned(), now) {
+        Place::Granted(slot) => Some(slot),
+        Place::Queued(_) => None,
+    }
+}
+
+fn estimate(limiter: &mut Limiter<String>, key: &str, class: Class, now: Instant) -> Option<u64> {
+    match limiter.ask(key, class, key.to_owned(), now) {
+        Place::Granted(_) => None,
+        Place::Queued(estimate) => Some(estimate.as_secs()),
+    }
+}
+
+/// Grants what is free; who was woken.
+fn grant(limiter: &mut Limiter<String>, now: Instant) -> Vec<String> {
+    limiter.grant(now);
+    limiter.take_woken()
+}
+
+/// A call that is sent and answered at once.
+fn call(limiter: &mut Limiter<String>, key: &str, now: Instant) {
+    let slot = ask(limiter, key, Class::Interactive, now).unwrap();
+    limiter.sent(slot, now);
+    limiter.answered(slot, &NOTHING, now);
+}
+
+/// What happens to a call that a client holds a slot for.
+enum Event {
+    Send(Slot),
+    Answer(Slot),
+    Drop(Slot),
+}
+
+/// Drives a limiter with random clients for an hour; when calls arrived at the service.
+fn arrivals(seed: u64, limit: u32, percent: u32) -> Vec<u64> {
+    let mut dice = StdRng::seed_from_u64(seed);
+    let mut limiter = Limiter::new(limit, percent);
+    let start = Instant::now();
+    let (mut arrivals, mut events) = (Vec::new(), Vec::<(u64, Event)>::new());
+    for ms in (0..3_600_000u64).step_by(100) {
+        let now = start + Duration::from_millis(ms);
+        let (due, later): (Vec<_>, Vec<_>) = events.into_iter().partition(|(at, _)| *at <= ms);
+        events = later;
+        for (_, event) in due {
+            match event {
+                Event::Drop(slot) => limiter.unused(slot),
+                Event::Answer(slot) => limiter.answered(slot, &NOTHING, now),
+                Event::Send(slot) => {
+                    limiter.sent(slot, now);
+                    // It arrives within ten seconds, and is answered some time after, or never.
+                    let arrival = ms + dice.random_range(0..10_000);
+                    arrivals.push(arrival);
+                    if dice.random_bool(0.8) {
+                        events.push((arrival + dice.random_range(0..90_000), Event::Answer(slot)));
+                    }
+                }
+            }
+        }
+        let key = dice.random_range(0..200u32).to_string();
+        let class = [Class::Interactive, Class::Recovery, Class::Resync, Class::Rewrite][dice.random_range(0..4)];
+        if let Some(slot) = ask(&mut limiter, &key, class, now) {
+            // Some wait long for a token before they send, some give up.
+            let wait = if dice.random_bool(0.1) { dice.random_range(0..200_000) } else { 0 };
+            let gives_up = dice.random_bool(0.1);
+            events.push((ms + wait, if gives_up { Event::Drop(slot) } else { Event::Send(slot) }));
+        } else if dice.random_bool(0.01) {
+            limiter.release(&key);
+        }
+        if dice.random_bool(0.3) {
+            limiter.grant(now);
+        }
+    }
+    arrivals.sort_unstable();
+    arrivals
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_sixty_seconds_see_more_than_the_limit() {
+    for (seed, limit, percent, allowed) in [(1, 50, 100, 50), (2, 10, 80, 8), (3, 5, 100, 5), (4, 20, 1, 1)] {
+        let arrivals = arrivals(seed, limit, percent);
+        assert!(arrivals.len() > 20 * allowed, "only {} calls of {allowed} a minute in an hour", arrivals.len());
+        for (i, first) in arrivals.iter().enumerate() {
+            let within = arrivals[i..].iter().take_while(|at| **at - first < 60_000).count();
+            assert!(within <= allowed, "{within} calls of {allowed} within a minute from {first} ms");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_is_free_a_minute_after_its_answer_or_after_its_latest_arrival() {
+    for (what, answered, free) in [
+        ("answered at once", Some(0), 60),
+        ("answered late", Some(9), 69),
+        ("answered very late", Some(50), 70),
+        ("never answered", None, 70),
+    ] {
+        let mut limiter = Limiter::new(1, 100);
+        let now = Instant::now();
+        let slot = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
+        limiter.sent(slot, now);
+        if let Some(at) = answered {
+            limiter.answered(slot, &NOTHING, now + seconds(at));
+        }
+        let wait = seconds(answered.unwrap_or(0));
+        assert_eq!(
+            estimate(&mut limiter, "next", Class::Interactive, now + wait),
+            Some(free - wait.as_secs()),
+            "{what}"
+        );
+        assert_eq!(limiter.next_grant(now + wait), Some(now + seconds(free)), "{what}");
+        assert!(grant(&mut limiter, now + seconds(free) - Duration::from_nanos(1)).is_empty(), "{what}");
+        assert_eq!(grant(&mut limiter, now + seconds(free)), ["next"], "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_waits_to_be_sent_stays_taken() {
+    let mut limiter = Limiter::new(1, 100);
+    let now = Instant::now();
+    let slot = ask(&mut limiter, "slow", Class::Interactive, now).unwrap();
+    assert!(ask(&mut limiter, "next", Class::Interactive, now + seconds(100)).is_none());
+    limiter.sent(slot, now + seconds(100));
+    assert!(grant(&mut limiter, now + seconds(169)).is_empty());
+    assert_eq!(grant(&mut limiter, now + seconds(170)), ["next"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_serves_the_best_class_first_and_starves_none() {
+    let mut limiter = Limiter::new(1, 100);
+    let start = Instant::now();
+    call(&mut limiter, "first", start);
+    assert!(ask(&mut limiter, "rewrite", Class::Rewrite, start).is_none());
+    for n in 0..5 {
+        assert!(ask(&mut limiter, &format!("person{n}"), Class::Interactive, start).is_none());
+    }
+    let (mut order, mut now) = (Vec::new(), start);
+    for _ in 0..6 {
+        now += seconds(60);
+        let key = grant(&mut limiter, now).remove(0);
+        let slot = ask(&mut limiter, &key, Class::Interactive, now).unwrap();
+        limiter.sent(slot, now);
+        limiter.answered(slot, &NOTHING, now);
+        order.push(key);
+        for key in ["rewrite", "person0", "person1", "person2", "person3", "person4"] {
+            if !order.iter().any(|served| served == key) {
+                let class = if key == "rewrite" { Class::Rewrite } else { Class::Interactive };
+                assert!(ask(&mut limiter, key, class, now).is_none());
+            }
+        }
+    }
+    assert_eq!(order, ["person0", "person1", "rewrite", "person2", "person3", "person4"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_gets_a_slot_while_another_asks_is_woken() {
+    let mut limiter = Limiter::new(1, 100);
+    let now = Instant::now();
+    call(&mut limiter, "first", now);
+    assert!(ask(&mut limiter, "second", Class::Interactive, now).is_none());
+    assert!(ask(&mut limiter, "third", Class::Interactive, now + seconds(60)).is_none());
+    assert_eq!(limiter.take_woken(), ["second"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_service_s_count_is_believed() {
+    let mut limiter = Limiter::new(50, 100);
+    let now = Instant::now();
+    let slot = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
+    limiter.sent(slot, now);
+    limiter.answered(slot, &Told { limit: Some(10), ..told(0, 20) }, now);
+    assert_eq!(limiter.allowance(), 10);
+    assert_eq!(estimate(&mut limiter, "a", Class::Interactive, now), Some(20));
+    assert_eq!(limiter.next_grant(now), Some(now + seconds(20)));
+    assert_eq!(grant(&mut limiter, now + seconds(20)), ["a"]);
+    limiter.freeze(seconds(100_000), now);
+    assert_eq!(estimate(&mut limiter, "b", Class::Interactive, now), Some(900));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_sent_than_other_clients_leave() {
+    let mut limiter = Limiter::new(50, 100);
+    let now = Instant::now();
+    let slots: Vec<_> = ["a", "b", "c"].map(|key| ask(&mut limiter, key, Class::Interactive, now).unwrap()).into();
+    for slot in &slots {
+        limiter.sent(*slot, now);
+    }
+    // Two calls are under way and may not be counted yet: of six that are left, four are free.
+    limiter.answered(slots[0], &told(6, 30), now);
+    let granted = |limiter: &mut Limiter<String>, keys: std::ops::Range<u32>, now| {
+        keys.filter(|n| ask(limiter, &n.to_string(), Class::Interactive, now).is_some()).count()
+    };
+    assert_eq!(granted(&mut limiter, 0..3, now), 3);
+    // An answer that is overtaken by a later one does not raise it again.
+    limiter.answered(slots[2], &told(5, 30), now);
+    limiter.answered(slots[1], &told(6, 30), now);
+    assert_eq!(granted(&mut limiter, 3..20, now), 1);
+    assert_eq!(limiter.next_grant(now), Some(now + seconds(30)));
+    assert_eq!(grant(&mut limiter, now + seconds(30)).len(), 16);
+}
+
+#[tokio::test(start_paused = true)]
+async fn places_that_nobody_uses_lapse() {
+    let mut limiter = Limiter::new(1, 100);
+    let now = Instant::now();
+    let slot = ask(&mut limiter, "a", Class::Interactive, now).unwrap();
+    assert!(ask(&mut limiter, "gone", Class::Interactive, now).is_none());
+    limiter.unused(slot);
+    assert_eq!(grant(&mut limiter, now), ["gone"]);
+    assert!(ask(&mut limiter, "b", Class::Interactive, now).is_none());
+    assert_eq!(grant(&mut limiter, now + UNUSED), ["b"]);
+    assert!(ask(&mut limiter, "c", Class::Interactive, now + UNUSED).is_none());
+    limiter.release("b");
+    assert_eq!(grant(&mut limiter, now + UNUSED), ["c"]);
+    // Not asked for again for two minutes, a place in the queue is gone.
+    assert!(ask(&mut limiter, "d", Class::Interactive, now + UNUSED).is_none());
+    limiter.release("c");
+    assert!(grant(&mut limiter, now + UNUSED + UNASKED).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_estimate_counts_those_who_go_before() {
+    let mut limiter = Limiter::new(2, 100);
+    let now = Instant::now();
+    call(&mut limiter, "first", now);
+    assert_eq!(limiter.estimate(Class::Rewrite, now), Duration::ZERO);
+    call(&mut limiter, "second", now + seconds(10));
+    let now = now + seconds(10);
+    for (key, class, expected) in [
+        ("a", Class::Resync, 50),
+        ("b", Class::Resync, 60),
+        ("c", Class::Interactive, 50),
+        ("d", Class::Rewrite, 120),
+        ("a", Class::Resync, 60),
+    ] {
+        assert_eq!(estimate(&mut limiter, key, class, now), Some(expected), "{key}");
+    }
+    assert!(limiter.is_waited_for(Class::Interactive));
+    limiter.release("c");
+    assert!(!limiter.is_waited_for(Class::Recovery));
+    assert!(limiter.is_waited_for(Class::Resync));
+}
+
+#[test]
+fn a_small_share_still_allows_one_call() {
+    for (limit, percent, allowance) in [(20, 80, 16), (10, 1, 1), (50, 100, 50), (5, 500, 5), (1, 0, 1)] {
+        assert_eq!(Limiter::<String>::new(limit, percent).allowance(), allowance, "{percent} % of {limit}");
+    }
+}

@@ -1,0 +1,101 @@
+//! Tables for the classification and the cleaning of errors.
+
+use super::*;
+
+const REFUSED: Effect = Effect::None;
+
+fn of_status(operation: Operation, status: u16, body: &str) -> Error {
+    Error::from_status(operation, status, None, body.as_bytes(), &[])
+}
+
+#[test]
+fn every_status_is_classified() {
+    for operation in Operation::ALL {
+        for status in 300..600u16 {
+            let error = of_status(operation, status, "");
+            let certain = (400..500).contains(&status) && status != 408;
+            let effect = if certain || !operation.writes() { Effect::None } else { Effect::Unknown };
+            assert_eq!(error.effect(), effect, "{operation:?} {status}");
+            let own = (operation != Operation::SignIn).then_some(status);
+            assert_eq!(error.status(), own, "{operation:?} {status}");
+            assert_eq!(error.operation(), Some(operation), "{operation:?} {status}");
+            assert!(error.label().len() <= 3, "{operation:?} {status}");
+        }
+    }
+}
+
+#[test]
+fn only_what_never_left_or_cannot_write_is_certain_to_have_had_no_effect() {
+    for operation in Operation::ALL {
+        let expected = if operation.writes() { Effect::Unknown } else { Effect::None };
+        let lost = Error::from_transport(operation, TransportError::Unknown("reset".into()));
+        let unreadable = Error::Unreadable { operation, text: String::new() };
+        let not_sent = Error::from_transport(operation, TransportError::NotSent("refused".into()));
+        assert_eq!((lost.effect(), unreadable.effect(), not_sent.effect()), (expected, expected, REFUSED));
+        assert_eq!((lost.status(), unreadable.status(), not_sent.status()), (None, None, None));
+    }
+    for error in [
+        Error::NotLeader,
+        Error::CredentialsRefused {},
+        Error::RevisionMismatch { text: None },
+        Error::Queued { operation: Operation::ListTools, estimate: Duration::ZERO },
+    ] {
+        assert_eq!(error.effect(), REFUSED, "{error}");
+    }
+}
+
+#[test]
+fn the_service_s_words_are_kept_clean_and_short() {
+    for (body, words) in [
+        (r#"{"detail": "no such\n\ttool \u0000\u001b[31m"}"#, "no such tool [31m"),
+        (r#"{"detail": {"reason": "x"}}"#, r#"{"reason":"x"}"#),
+        (r#"{"message": "too long"}"#, "too long"),
+        (r#"{"error": "bad"}"#, "bad"),
+        ("<html>\u{202e}gateway</html>", "<html> gateway</html>"),
+        (r#"{"detail": [{"loc": ["body", "tags", 3], "msg": "bad", "input": "canary"}]}"#, "bad"),
+    ] {
+        let error = of_status(Operation::CreateTool, 400, body);
+        assert!(error.to_string().ends_with(&format!(": {words}")), "{error}");
+        assert!(!format!("{error:?}").contains("canary"));
+    }
+    for body in ["", "\u{200b}", r#"{"detail": ""}"#, r#"{"detail": []}"#] {
+        let Error::Status { text, field, .. } = of_status(Operation::CreateTool, 400, body) else { unreachable!() };
+        assert_eq!((text, field), (None, None), "{body:?}");
+    }
+}
+
+#[test]
+fn a_long_answer_is_cut_between_characters() {
+    for body in ["x".repeat(1_000_000), "ü€🦀".repeat(100_000), format!(r#"{{"detail": "{}"}}"#, "é".repeat(5_000))]
+    {
+        let Error::Status { text: Some(text), .. } = of_status(Operation::CreateTool, 400, &body) else {
+            unreachable!()
+        };
+        assert_eq!(text.chars().count(), TEXT_LIMIT);
+    }
+    assert!(Error::from_status(Operation::CreateTool, 400, None, &[0xff; 100], &[]).status().is_some());
+}
+
+#[test]
+fn the_field_that_is_complained_about_is_named() {
+    let body = r#"{"detail": [{"loc": ["body", "description"], "msg": "too\nshort", "input": "canary"}]}"#;
+    let text = of_status(Operation::CreateTool, 422, body).to_string();
+    assert!(text.ends_with("with 422 for field description: too short"), "{text}");
+}
+
+#[test]
+fn known_secrets_are_masked() {
+    let body = br#"{"detail": "bad key sk-12345 and token eyJ.x.y", "loc": 1}"#;
+    let error = Error::from_status(Operation::CreateTool, 400, None, body, &["sk-12345", "eyJ.x.y"]);
+    assert!(error.to_string().ends_with("bad key *** and token ***"), "{error}");
+}
+
+#[test]
+fn nothing_of_the_variables_call_is_kept() {
+    for operation in [Operation::ModifyVariables, Operation::SignIn] {
+        for status in 300..600 {
+            let error = of_status(operation, status, r#"{"detail": [{"loc": ["canary"], "msg": "canary"}]}"#);
+            assert!(!format!("{error} {error:?}").contains("canary"), "{status}");
+        }
+    }
+}
