@@ -38,7 +38,6 @@ use crate::kubernetes::events::Publisher;
 use crate::kubernetes::lease::Leadership;
 use crate::kubernetes::object::{self, MayWrite, bounded};
 use crate::kubernetes::queue::{Queue, requests};
-use crate::kubernetes::secrets::References;
 use crate::kubernetes::watch::{Cache, Key};
 use crate::operator::metrics::Metrics;
 use crate::resources::{Organization, Resource, Tool, ToolEnvSecret, ToolVersion};
@@ -123,8 +122,6 @@ pub struct Context {
     pub versions: Cache<ToolVersion>,
     /// The ToolEnvSecrets.
     pub variables: Cache<ToolEnvSecret>,
-    /// The Secrets that objects refer to.
-    pub secret_references: References,
     /// Who is looked at next.
     pub queues: Queues,
     /// Signed-in clients by Organization.

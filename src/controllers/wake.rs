@@ -117,7 +117,8 @@ fn of<K>(change: &Change<K>) -> Option<&std::sync::Arc<K>> {
     change.new.as_ref().or(change.old.as_ref())
 }
 
-fn follow_secrets<K>(references: &References, change: &Change<K>, secrets: fn(&K) -> BTreeSet<Key>) {
+/// Keeps up which Secrets are referred to: also on a standby, which must know them when it takes over.
+pub fn follow_secrets<K>(references: &References, change: &Change<K>, secrets: fn(&K) -> BTreeSet<Key>) {
     let of = |object: Option<&std::sync::Arc<K>>| object.map(|object| secrets(object)).unwrap_or_default();
     references.update(&of(change.old.as_ref()), &of(change.new.as_ref()));
 }
@@ -141,7 +142,6 @@ impl Context {
 
     /// An Organization changed.
     pub fn organization_changed(&self, change: &Change<Organization>) {
-        follow_secrets(&self.secret_references, change, organization_secrets);
         let Some(object) = of(change) else { return };
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         if concerns_itself(change) {
@@ -243,7 +243,6 @@ impl Context {
 
     /// A ToolEnvSecret changed.
     pub fn variables_changed(&self, change: &Change<ToolEnvSecret>) {
-        follow_secrets(&self.secret_references, change, variables_secrets);
         let Some(object) = of(change) else { return };
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         if concerns_itself(change) {
@@ -287,6 +286,7 @@ impl Context {
         for tool in self.tools.by(&by_namespace(namespace)) {
             if tool.spec.organization_ref.as_ref().is_none_or(|r| r.namespace.is_some()) {
                 self.queues.tools.push(namespace, &tool.name_any());
+                self.wake_dependants_of_tool(namespace, &tool.name_any());
             }
         }
     }

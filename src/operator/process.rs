@@ -1,5 +1,6 @@
 //! The life of the process: connect, wait for the CRDs, watch; work while it is the leader; end in order on SIGTERM.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use crate::kubernetes::events::Publisher;
 use crate::kubernetes::lease::{Candidate, Leadership, identity};
 use crate::kubernetes::object::{bounded, get_opt};
 use crate::kubernetes::secrets::{self, References};
-use crate::kubernetes::watch::{self, Cache, Change, Feed, Watchable};
+use crate::kubernetes::watch::{self, Cache, Change, Feed, Key, Watchable};
 use crate::resources::{self, Organization, Tool, ToolEnvSecret, ToolVersion};
 
 /// Pause between two attempts at what the process cannot start without.
@@ -50,7 +51,6 @@ struct Process {
     clients: Clients,
     metrics: Metrics,
     caches: Caches,
-    references: References,
     tasks: TaskTracker,
     /// Where changes go: the controllers of the term that runs, if one does.
     current: Arc<Mutex<Option<Arc<Context>>>>,
@@ -96,14 +96,18 @@ impl Process {
         let current = Arc::<Mutex<Option<Arc<Context>>>>::default();
         let references = References::default();
         let namespaces = &settings.namespaces;
-        let watches = Watches { clients: &clients, namespaces, current: &current };
+        let watches = Watches { clients: &clients, namespaces, current: &current, references: &references };
         let caches = Caches {
-            organizations: watches.start(wake::organization_entries, Context::organization_changed),
-            tools: watches.start(wake::tool_entries, Context::tool_changed),
-            versions: watches.start(wake::version_entries, Context::version_changed),
-            variables: watches.start(wake::variables_entries, Context::variables_changed),
+            organizations: watches.start(
+                wake::organization_entries,
+                wake::organization_secrets,
+                Context::organization_changed,
+            ),
+            tools: watches.start(wake::tool_entries, |_| BTreeSet::new(), Context::tool_changed),
+            versions: watches.start(wake::version_entries, |_| BTreeSet::new(), Context::version_changed),
+            variables: watches.start(wake::variables_entries, wake::variables_secrets, Context::variables_changed),
         };
-        watches.secrets(&settings, references.clone());
+        watches.secrets(&settings);
         if namespaces.is_empty() {
             watches.namespaces();
         }
@@ -113,7 +117,7 @@ impl Process {
         let me = identity();
         tracing::info!(identity = %me, "the watches are synced");
         watch_crds(clients.clone(), ready.clone());
-        Self { settings, clients, metrics, caches, references, tasks: TaskTracker::new(), current, me }
+        Self { settings, clients, metrics, caches, tasks: TaskTracker::new(), current, me }
     }
 
     /// Works in terms of leadership until the process is to stop.
@@ -178,7 +182,6 @@ impl Process {
             tools: self.caches.tools.clone(),
             versions: self.caches.versions.clone(),
             variables: self.caches.variables.clone(),
-            secret_references: self.references.clone(),
             queues,
             connections: controllers::connection::Connections::default(),
             remote: controllers::remote::Remote::default(),
@@ -254,10 +257,16 @@ struct Watches<'a> {
     clients: &'a Clients,
     namespaces: &'a [String],
     current: &'a Arc<Mutex<Option<Arc<Context>>>>,
+    references: &'a References,
 }
 
 impl Watches<'_> {
-    fn start<K>(&self, entries: fn(&K) -> Vec<String>, on_change: fn(&Context, &Change<K>)) -> Cache<K>
+    fn start<K>(
+        &self,
+        entries: fn(&K) -> Vec<String>,
+        secrets: fn(&K) -> BTreeSet<Key>,
+        on_change: fn(&Context, &Change<K>),
+    ) -> Cache<K>
     where
         K: Watchable + kube::Resource<Scope = kube::core::NamespaceResourceScope>,
     {
@@ -265,13 +274,19 @@ impl Watches<'_> {
         let cache = feed.cache();
         let current = Arc::clone(self.current);
         let (client, namespaces) = (self.clients.watch.clone(), self.namespaces.to_vec());
+        let references = self.references.clone();
         tokio::spawn(async move {
-            watch::run(client, &namespaces, feed, |change| with(&current, |ctx| on_change(ctx, &change))).await;
+            let take = |change: Change<K>| {
+                wake::follow_secrets(&references, &change, secrets);
+                with(&current, |ctx| on_change(ctx, &change));
+            };
+            watch::run(client, &namespaces, feed, take).await;
         });
         cache
     }
 
-    fn secrets(&self, settings: &Settings, references: References) {
+    fn secrets(&self, settings: &Settings) {
+        let references = self.references.clone();
         let current = Arc::clone(self.current);
         let (client, namespaces) = (self.clients.watch.clone(), self.namespaces.to_vec());
         let (access, poll) = (settings.secret_access, settings.secret_poll());

@@ -139,3 +139,29 @@ fn a_namespace_goes_whole() {
     assert!(!world.tool(&id).deprecated);
     assert!(world.tool("other").deprecated, "the order stood in the manifest");
 }
+
+#[test]
+fn an_organization_says_who_may_use_it() {
+    let mut world = World::new("allowed");
+    weather(&world);
+    world.apply(&[variables("weather", json!({"env": [{"name": "A", "value": "1"}]}))]);
+    world.ready("ToolEnvSecret", "weather");
+    // Objects of the World live in one namespace; the Organization of another one is named from it.
+    let mut other = World::new("elsewhere");
+    let reference = json!({"organizationRef": {"name": "acme", "namespace": world.namespace}, "name": "elsewhere"});
+    other.share(&mut world);
+    other.apply(&[tool("weather", reference)]);
+    other.reason("Tool", "weather", "NamespaceNotAllowed");
+    let allow = |allowed: serde_json::Value| {
+        world.patch("Organization", "acme", &json!({"spec": {"allowedNamespaces": allowed}}))
+    };
+    allow(json!({"from": "All"}));
+    other.ready("Tool", "weather");
+    allow(json!({"from": "Same"}));
+    other.reason("Tool", "weather", "NamespaceNotAllowed");
+    world.ready("Tool", "weather");
+    allow(json!({"from": "Selector", "selector": {"matchLabels": {"kubernetes.io/metadata.name": other.namespace}}}));
+    other.ready("Tool", "weather");
+    other.check();
+    world.check();
+}

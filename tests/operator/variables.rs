@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use amigo_operator::sandbox::{NewVersion, Operation};
+use amigo_operator::sandbox::{NewVersion, Operation, Settings};
 use serde_json::json;
 
 use crate::manifests::{secret, variables, weather};
@@ -115,4 +115,26 @@ fn one_variable_belongs_to_one_object_and_has_one_visibility() {
     world.apply(&[secret("s", json!({"a": CANARY})), variables("young", spec)]);
     world.reason("ToolEnvSecret", "young", "VisibilityMismatch");
     world.check();
+}
+
+#[test]
+fn each_way_to_see_secrets_sees_a_rotation_also_after_a_restart() {
+    for access in [&["--secret-access=named"][..], &["--secret-access=poll", "--secret-poll-seconds=1"]] {
+        let mut world = World::with("access", Settings::default(), access);
+        weather(&world);
+        world.apply(&[
+            secret("s", json!({"KEY_": "1"})),
+            variables("v", json!({"envFrom": [{"secretRef": {"name": "s"}}]})),
+        ]);
+        world.ready("ToolEnvSecret", "v");
+        for (restart, new) in [(false, "2"), (true, "3")] {
+            if restart {
+                world.kill_operator();
+                world.start_operator();
+            }
+            world.patch("secret", "s", &json!({"stringData": {"KEY_": new}}));
+            world.until("the new value is there", || value(&world, "KEY_").as_deref() == Some(new));
+        }
+        world.check();
+    }
 }

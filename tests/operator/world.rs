@@ -160,6 +160,14 @@ impl World {
         self.operator = Some(operator.unwrap());
     }
 
+    /// Hands the namespace over to an operator that works in the other world's namespace too.
+    pub fn share(&mut self, other: &mut Self) {
+        self.kill_operator();
+        other.kill_operator();
+        other.flags.push(format!("--namespace={}", self.namespace));
+        other.start_operator();
+    }
+
     /// Ends the operator without a word: SIGKILL.
     pub fn kill_operator(&mut self) {
         self.operator = None;
