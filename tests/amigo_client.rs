@@ -250,6 +250,66 @@ async fn variables_and_specifiers_arrive_and_refusals_show_no_value() {
     assert!(setup.sandbox.tool(ACME, &id).unwrap().active_versions().is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_hour_of_trouble_never_exceeds_a_limit_and_reads_what_is_there() {
+    let setup = setup(Settings { token_seconds: 900.0, log_size: 10_000, ..Settings::default() });
+    let ids = setup.add_tools(60);
+    let client = setup.client("demo-key", Revision::Auto);
+    for (operations, effect, probability) in [
+        ("*", Happens::Delay { seconds: 7.0, after_effect: false }, 0.2),
+        ("*", Happens::Delay { seconds: 9.0, after_effect: true }, 0.2),
+        ("list-*", Happens::LostBeforeEffect, 0.05),
+        ("*", Happens::NotConnected, 0.05),
+        ("*", Happens::Unavailable, 0.05),
+        ("*", Happens::Status { status: 401, body: None, after_effect: false, seconds: None }, 0.02),
+    ] {
+        setup.sandbox.add_fault(Fault::always(operations, effect).with_probability(probability));
+    }
+    let reader = |n: usize| {
+        let (client, ids) = (client.clone(), ids.clone());
+        async move {
+            for round in 0..60 {
+                let id = &ids[(n * 7 + round) % ids.len()];
+                let class = if n.is_multiple_of(2) { Class::Resync } else { Class::Interactive };
+                match (n + round) % 4 {
+                    // What is read may fail; it is never wrong.
+                    0 => assert!(client.tool(id, class).await.map_or(true, |tool| tool.is_some())),
+                    1 => assert!(client.versions(id, class).await.map_or(true, |versions| versions.is_empty())),
+                    2 => assert!(client.tool_by_name("tool_59", class).await.map_or(true, |tool| tool.is_some())),
+                    _ => drop(tokio::time::timeout(Duration::from_millis(50), client.versions(id, class)).await),
+                }
+                tokio::time::sleep(Duration::from_secs(u64::try_from(n % 50).unwrap())).await;
+            }
+        }
+    };
+    let writer = async {
+        for n in 0..120 {
+            let modify = ModifyTool { description: Some(format!("{n}")), tags: None };
+            let permit = permit(&client, Operation::ModifyTool).await;
+            let _ = client.modify_tool(permit, &ids[n % ids.len()], &modify).await;
+        }
+    };
+    let started = Instant::now();
+    tokio::join!(futures::future::join_all((0..100).map(reader)), writer);
+    assert!(started.elapsed() > Duration::from_secs(1800));
+    assert_eq!(setup.sandbox.rate_limit_violations(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_other_clients_use_is_left_to_them() {
+    let setup = setup(Settings::default());
+    let ids = setup.add_tools(60);
+    let client = setup.client("demo-key", Revision::Auto);
+    client.versions(&ids[0], Class::Interactive).await.unwrap();
+    setup.sandbox.use_up(ACME, sandbox::Operation::ListVersions, 40).unwrap();
+    let started = Instant::now();
+    for id in &ids[1..30] {
+        client.versions(id, Class::Interactive).await.unwrap();
+    }
+    assert_eq!(setup.sandbox.rate_limit_violations(), 0);
+    assert!(started.elapsed() >= Duration::from_secs(59), "{:?}", started.elapsed());
+}
+
 #[tokio::test]
 async fn over_a_socket_redirects_are_not_followed_and_dropped_connections_are_unknown() {
     let sandbox = Sandbox::for_tests(Settings::default());

@@ -9,6 +9,9 @@ use jiff::fmt::rfc2822;
 /// Longest wait that the service can ask for.
 pub const LONGEST_FREEZE: Duration = Duration::from_secs(900);
 
+/// Times of day are told in whole seconds, perhaps rounded down; who comes a moment early is refused.
+const ROUNDED: Duration = Duration::from_secs(1);
+
 /// What an answer told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Told {
@@ -38,7 +41,7 @@ pub fn read(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Told {
     let reset = text("x-ratelimit-reset")
         .and_then(|text| text.parse::<i64>().ok())
         .and_then(|seconds| Timestamp::from_second(seconds).ok())
-        .map(|at| until(at, service_now));
+        .map(|at| until(at, service_now) + ROUNDED);
     let asked =
         text("retry-after").and_then(|text| retry_after(text, service_now)).map(|wait| wait.min(LONGEST_FREEZE));
     let freeze = match status {
@@ -82,7 +85,7 @@ mod tests {
         let seconds = |n| Some(Duration::from_secs(n));
         let all =
             told(200, &[("x-ratelimit-limit", "20"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1030")]);
-        assert_eq!(all, Told { limit: Some(20), remaining: Some(0), reset: seconds(30), freeze: None });
+        assert_eq!(all, Told { limit: Some(20), remaining: Some(0), reset: seconds(31), freeze: None });
         assert_eq!(told(429, &[("retry-after", "7")]).freeze, seconds(7));
         assert_eq!(told(429, &[("retry-after", "Thu, 01 Jan 1970 00:16:50 GMT")]).freeze, seconds(10));
         assert_eq!(told(429, &[("retry-after", "soon")]).freeze, seconds(60));
@@ -103,6 +106,6 @@ mod tests {
     #[test]
     fn the_service_s_date_settles_whose_clock_counts() {
         let headers = [("date", "Thu, 01 Jan 1970 01:00:00 GMT"), ("x-ratelimit-reset", "3630")];
-        assert_eq!(told(200, &headers).reset, Some(Duration::from_secs(30)));
+        assert_eq!(told(200, &headers).reset, Some(Duration::from_secs(31)));
     }
 }

@@ -75,10 +75,14 @@ impl HttpTransport {
             .send()
             .await;
         let mut answer = sent.map_err(unanswered)?;
+        let too_large = || TransportError::Unknown(format!("the answer is larger than {} bytes", bounds.max_body));
+        if answer.content_length().is_some_and(|length| length > bounds.max_body as u64) {
+            return Err(too_large());
+        }
         let mut whole = BytesMut::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| TransportError::Unknown(cause(error)))? {
             if whole.len() + chunk.len() > bounds.max_body {
-                return Err(TransportError::Unknown(format!("the answer is larger than {} bytes", bounds.max_body)));
+                return Err(too_large());
             }
             whole.extend_from_slice(&chunk);
         }
@@ -133,3 +137,7 @@ fn cause(error: reqwest::Error) -> String {
     let text: String = innermost.chars().filter(|c| !c.is_control()).take(160).collect();
     format!("{kind}: {text}")
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;
