@@ -65,7 +65,7 @@ fn finds_nothing_in_statuses_as_they_should_be() {
 #[test]
 fn every_rule_can_be_broken() {
     let table: [(Value, &[&str]); 15] = [
-        (object(1, 1, &[("Ready", "True"), ("Stalled", "True")]), &["FAIL0001", "FAIL0004", "WARN0001", ]),
+        (object(1, 1, &[("Ready", "True"), ("Stalled", "True")]), &["FAIL0001", "FAIL0004", "WARN0001"]),
         (object(1, 1, &[("Ready", "True"), ("Reconciling", "True")]), &["FAIL0001", "FAIL0003", "WARN0001"]),
         (object(1, 1, &[]), &["FAIL0002"]),
         (object(1, 1, &[("Reconciling", "True")]), &["FAIL0002", "FAIL0003"]),

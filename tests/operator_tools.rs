@@ -8,7 +8,7 @@ use amigo_operator::sandbox::{NewTool, Operation, ToolEdit};
 use serde_json::json;
 
 use support::manifests::{DESCRIPTION, acme, all, bare_tool, env, organization, tool, variables, version};
-use support::{ACME, World, field, message};
+use support::{ACME, World, field, has_reason, message};
 
 /// A tool that somebody made in the service, with a mark or without.
 fn by_hand(world: &World, mark: Option<&str>) -> String {
@@ -257,8 +257,8 @@ fn deprecations_beyond_the_limit_are_held_until_a_person_confirms_their_number()
     assert!(message(&holds).contains("amigo.ai/confirm-deprecations"), "{holds}");
     let deprecated = || world.sandbox.tools(ACME).iter().filter(|tool| tool.deprecated).count();
     world.until("one is deprecated", || deprecated() == 1);
-    let held = names.iter().filter(|name| world.get("Tool", name).is_some());
-    held.for_each(|name| drop(world.reason("Tool", name, "DeprecationHeld")));
+    let held = |name: &&&str| world.get("Tool", name).is_some_and(|tool| has_reason(&tool, "DeprecationHeld"));
+    world.until("the other two say so", || names.iter().filter(held).count() == 2);
     world.annotate("Organization", "acme", "confirm-deprecations", "3");
     world.request("Organization", "acme");
     assert_eq!(deprecated(), 1, "any other number does nothing");

@@ -74,8 +74,7 @@ fn secrets_are_watched_by_name_too() {
     world.reason("ToolEnvSecret", "weather", "SecretNotFound");
     world.apply(&secret("credentials", &format!("API_KEY: {before}")));
     world.ready("ToolEnvSecret", "weather");
-    let took =
-        rotate(&world, &format!("API_KEY: {after}"), || world.variable(&id, "API_KEY").as_ref() == Some(&after));
+    let took = rotate(&world, &format!("API_KEY: {after}"), || world.variable(&id, "API_KEY").as_ref() == Some(&after));
     assert!(took < ROTATION, "{took:?}");
     world.finish();
 }

@@ -94,9 +94,12 @@ fn a_bump_publishes_once_and_the_commit_is_compared() {
     world.finish();
 }
 
+const REVISIONS: [(Revision, &str); 3] =
+    [(Revision::July2025, "2025-07"), (Revision::September2025, "2025-09"), (Revision::Year2026, "2026")];
+
 #[test]
 fn every_revision_of_the_service_is_spoken() {
-    for (revision, name) in [(Revision::July2025, "2025-07"), (Revision::September2025, "2025-09"), (Revision::Year2026, "2026")] {
+    for (revision, name) in REVISIONS {
         let service =
             Settings { revision, refuse_extra_fields: true, publish_seconds: 0.5, sparse: true, ..Settings::default() };
         let world = World::with("revision", Setup { service, ..Setup::default() });

@@ -18,10 +18,8 @@ pub fn acme(world: &World) -> String {
 
 /// The Organization `acme`, without its credentials.
 pub fn organization(world: &World, more: &str) -> String {
-    let spec = format!(
-        "organization: acme, endpoint: '{}', credentialsRef: {{name: acme-api-key}}, {more}",
-        world.endpoint()
-    );
+    let spec =
+        format!("organization: acme, endpoint: '{}', credentialsRef: {{name: acme-api-key}}, {more}", world.endpoint());
     object("Organization", "acme", &spec)
 }
 
@@ -70,7 +68,8 @@ pub fn variables(name: &str, more: &str) -> String {
 
 /// Plain variables.
 pub fn env(pairs: &[(&str, &str)]) -> String {
-    let entries: Vec<String> = pairs.iter().map(|(name, value)| format!("{{name: {name}, value: '{value}'}}")).collect();
+    let entries: Vec<String> =
+        pairs.iter().map(|(name, value)| format!("{{name: {name}, value: '{value}'}}")).collect();
     format!("env: [{}]", entries.join(", "))
 }
 

@@ -138,6 +138,13 @@ impl World {
         }
     }
 
+    /// Gives operators that start from now on one more flag.
+    #[must_use]
+    pub fn with_flag(mut self, flag: &str) -> Self {
+        self.flags.push(flag.to_owned());
+        self
+    }
+
     /// Starts an operator, beside those that run.
     pub fn start_operator(&mut self) {
         let log = self.folder.path().join("operator.log");
@@ -155,6 +162,16 @@ impl World {
     /// Ends every operator as Kubernetes does, with SIGTERM, and waits for it.
     pub fn stop_operator(&mut self) {
         self.operators.drain(..).for_each(Supervised::stop);
+    }
+
+    /// Ends the operator that was started first with SIGKILL.
+    pub fn kill_first_operator(&mut self) {
+        drop(self.operators.remove(0));
+    }
+
+    /// Ends the operator that was started first with SIGTERM, and waits for it.
+    pub fn stop_first_operator(&mut self) {
+        self.operators.remove(0).stop();
     }
 
     /// What the operators logged.
@@ -429,8 +446,9 @@ pub fn is_ready(object: &Value) -> bool {
 
 /// Whether Ready gives this reason at the object's generation.
 pub fn has_reason(object: &Value, reason: &str) -> bool {
-    condition(object, "Ready")
-        .is_some_and(|ready| ready["reason"] == reason && ready["observedGeneration"] == object["metadata"]["generation"])
+    condition(object, "Ready").is_some_and(|ready| {
+        ready["reason"] == reason && ready["observedGeneration"] == object["metadata"]["generation"]
+    })
 }
 
 /// The reason of Ready.
