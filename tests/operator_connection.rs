@@ -210,6 +210,26 @@ fn an_organization_waits_until_nobody_uses_it() {
 }
 
 #[test]
+fn an_organization_waits_for_what_is_deleted_after_it() {
+    let world = World::new("lastinuse");
+    let id = weather(&world);
+    world.apply(&all([variables("weather", &env(&[("A", "1")])), version("1.0.0", "deletionPolicy: Deprecate")]));
+    all_ready(&world);
+    world.delete("Tool", "weather");
+    world.gone("Tool", "weather");
+    world.delete("Organization", "acme");
+    let in_use = world.reason("Organization", "acme", "InUse");
+    assert!(message(&in_use).contains("ToolEnvSecret") && message(&in_use).contains("ToolVersion"), "{in_use}");
+    world.delete("ToolEnvSecret", "weather");
+    world.delete("ToolVersion", "weather-1.0.0");
+    for (kind, name) in EVERYTHING {
+        world.gone(kind, name);
+    }
+    assert!(world.tool(&id).variables.is_empty() && world.tool(&id).active_versions().is_empty());
+    world.finish();
+}
+
+#[test]
 fn only_allowed_endpoints_are_called() {
     let world = World::new("endpoint");
     let elsewhere = organization(&world, "").replace(world.endpoint(), "https://evil.example");
@@ -285,7 +305,7 @@ fn an_organization_behind_a_cluster_name_is_reached() {
 
 #[test]
 fn a_namespace_goes_whole() {
-    let world = World::new("namespace");
+    let world = World::with("namespace", Setup { everywhere: true, ..Setup::default() });
     let id = weather(&world);
     let project = Project { required_envvars: ["A".to_owned()].into(), ..Project::default() };
     world.sandbox.put_project(ACME, "tools/weather", project).unwrap();

@@ -266,9 +266,7 @@ fn a_restart_rewrites_nothing() {
 
 #[test]
 fn of_two_replicas_one_works_and_the_other_takes_over() {
-    let world = World::without_operator("replicas", Setup::default());
-    let mut world = world.with_flag("--leader-elect=true");
-    world.start_operator();
+    let mut world = World::with("replicas", Setup { leader_elect: true, ..Setup::default() });
     world.until("the first leads", || world.log().contains(" leads"));
     world.start_operator();
     let id = weather(&world);

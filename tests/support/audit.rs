@@ -54,7 +54,7 @@ pub fn lines(cluster: &Cluster, text: &str) -> Vec<String> {
     log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
 }
 
-/// The requests of the operator that runs for this namespace.
+/// The requests of the operator that is at home in this namespace.
 pub fn of_operator(cluster: &Cluster, namespace: &str) -> Vec<Request> {
     let user = format!("system:serviceaccount:{namespace}:amigo-operator");
     let lines = lines(cluster, &user);

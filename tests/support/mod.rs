@@ -52,18 +52,23 @@ const SHOWN_LINES: usize = 80;
 
 /// What a world is made of.
 pub struct Setup {
+    /// Whether only the holder of a Lease works.
+    pub leader_elect: bool,
     /// How the service behaves.
     pub service: Settings,
     /// More flags of the operator.
     pub flags: Vec<String>,
     /// A second namespace that the operator works in, too.
     pub neighbour: bool,
+    /// Whether the operator is permitted to work everywhere. Otherwise by a RoleBinding in each namespace, which goes with
+    /// the namespace.
+    pub everywhere: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let service = Settings { publish_seconds: 1.0, ..Settings::default() };
-        Self { service, flags: Vec::new(), neighbour: false }
+        Self { leader_elect: false, service, flags: Vec::new(), neighbour: false, everywhere: false }
     }
 }
 
@@ -71,6 +76,8 @@ impl Default for Setup {
 pub struct World {
     /// The namespace of the test.
     pub namespace: String,
+    /// The operator's own namespace.
+    system: String,
     /// The other one, if the test asked for it.
     pub neighbour: Option<String>,
     /// The service.
@@ -107,6 +114,7 @@ impl World {
     pub fn without_operator(name: &str, setup: Setup) -> Self {
         let cluster = controlplane::shared().expect("a control plane");
         let namespace = cluster.create_namespace(name).unwrap();
+        let system = cluster.create_namespace(&format!("{name}-system")).unwrap();
         let neighbour = setup.neighbour.then(|| cluster.create_namespace(&format!("{name}-other")).unwrap());
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
@@ -118,15 +126,19 @@ impl World {
         for namespace in [Some(&namespace), neighbour.as_ref()].into_iter().flatten() {
             runtime.spawn(recorder.clone().watch(client.clone(), namespace.clone()));
         }
-        let mut flags = own_flags(&namespace, neighbour.as_deref(), &endpoint);
+        let mut flags = own_flags(&namespace, neighbour.as_deref(), &system, &endpoint);
+        flags.push(format!("--leader-elect={}", setup.leader_elect));
         flags.extend(setup.flags);
+        let namespaces: Vec<&str> =
+            [Some(&namespace), neighbour.as_ref()].into_iter().flatten().map(String::as_str).collect();
         Self {
-            kubeconfig: permit(cluster, &namespace, neighbour.as_deref()),
+            kubeconfig: permit(cluster, &system, if setup.everywhere { &[] } else { &namespaces }),
             canaries: Mutex::new(vec![api_key]),
             folder: tempfile::tempdir().unwrap(),
             runtime: Some(runtime),
             operators: Vec::new(),
             finished: false,
+            system,
             namespace,
             neighbour,
             sandbox,
@@ -197,30 +209,32 @@ fn serve(sandbox: &Sandbox) -> String {
     url
 }
 
-/// Makes the operator's ServiceAccount with its permissions, and a kubeconfig of it.
-fn permit(cluster: &Cluster, namespace: &str, neighbour: Option<&str>) -> PathBuf {
-    let rules = include_str!("rbac.yaml").replace("NAMESPACE", namespace);
-    let bindings = [Some(namespace), neighbour].into_iter().flatten().map(|bound| {
+/// Makes the operator's ServiceAccount with its permissions in these namespaces, or in all if none is named, and a
+/// kubeconfig of it.
+fn permit(cluster: &Cluster, system: &str, namespaces: &[&str]) -> PathBuf {
+    let binding = |kind: &str, metadata: &str| {
         format!(
-            "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\n\
-             metadata: {{name: amigo-operator, namespace: {bound}}}\n\
+            "---\napiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata: {{{metadata}}}\n\
              roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: amigo-operator-test}}\n\
-             subjects: [{{kind: ServiceAccount, name: amigo-operator, namespace: {namespace}}}]\n"
+             subjects: [{{kind: ServiceAccount, name: amigo-operator, namespace: {system}}}]\n"
         )
-    });
-    let manifest = rules + &bindings.collect::<String>();
+    };
+    let bound = namespaces.iter().map(|it| binding("RoleBinding", &format!("name: amigo-operator, namespace: {it}")));
+    let mut manifest = include_str!("rbac.yaml").replace("SYSTEM", system) + &bound.collect::<String>();
+    if namespaces.is_empty() {
+        manifest += &binding("ClusterRoleBinding", &format!("name: everywhere-{system}"));
+    }
     let arguments = ["apply", "--server-side", "--force-conflicts", "--filename", "-"];
     cluster.kubectl_with_input(&arguments, &manifest).unwrap();
-    cluster.service_account_kubeconfig(namespace, "amigo-operator").unwrap()
+    cluster.service_account_kubeconfig(system, "amigo-operator").unwrap()
 }
 
-fn own_flags(namespace: &str, neighbour: Option<&str>, endpoint: &str) -> Vec<String> {
+fn own_flags(namespace: &str, neighbour: Option<&str>, system: &str, endpoint: &str) -> Vec<String> {
     let namespaces = [Some(namespace), neighbour].into_iter().flatten().map(|name| format!("--namespace={name}"));
     let flags = [
         format!("--owner-id=test-{namespace}"),
         format!("--allowed-endpoint={endpoint}"),
-        format!("--lease-namespace={namespace}"),
-        "--leader-elect=false".to_owned(),
+        format!("--lease-namespace={system}"),
         "--listen=127.0.0.1:0".to_owned(),
         "--log-format=text".to_owned(),
         "--log-level=info,amigo_operator=debug".to_owned(),
@@ -263,12 +277,12 @@ impl World {
     /// Applies a file of manifests in another namespace.
     pub fn apply_in(&self, namespace: &str, manifests: &str) {
         let objects: Vec<Value> = serde_saphyr::from_multiple(manifests).unwrap();
-        for object in objects.iter().filter(|object| object.is_object()) {
-            self.block_on(self.apply_one(namespace, object));
-        }
+        let objects = objects.iter().filter(|object| object.is_object());
+        let applied: Vec<_> = objects.map(|object| self.block_on(self.apply_one(namespace, object))).collect();
+        applied.iter().for_each(|object| self.await_echo(object));
     }
 
-    async fn apply_one(&self, namespace: &str, object: &Value) {
+    async fn apply_one(&self, namespace: &str, object: &Value) -> DynamicObject {
         let (kind, name) = (object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
         let api = self.api(namespace, kind);
         let applied = if kind == "Secret" {
@@ -283,13 +297,29 @@ impl World {
         } else {
             api.patch(name, &PatchParams::apply("test").force(), &Patch::Apply(object)).await
         };
-        applied.unwrap_or_else(|error| panic!("{kind} {name} cannot be applied: {error}"));
+        applied.unwrap_or_else(|error| panic!("{kind} {name} cannot be applied: {error}"))
+    }
+
+    /// Waits until the recorder has seen what was just written, so that nobody looks at what was before.
+    fn await_echo(&self, written: &DynamicObject) {
+        let kind = written.types.as_ref().map(|types| types.kind.clone()).unwrap_or_default();
+        if !kinds::KINDS.contains(&kind.as_str()) {
+            return;
+        }
+        let metadata = &written.metadata;
+        let id = (metadata.namespace.clone().unwrap_or_default(), kind, metadata.name.clone().unwrap_or_default());
+        let version = number(metadata.resource_version.as_deref());
+        let seen = |object: Option<&Value>| {
+            object.is_some_and(|object| number(object["metadata"]["resourceVersion"].as_str()) >= version)
+        };
+        assert!(self.recorder.wait(&id, Instant::now() + PATIENCE, seen).is_ok(), "{id:?} is not seen");
     }
 
     /// Merges a patch into an object.
     pub fn patch(&self, kind: &str, name: &str, patch: &Value) {
         let api = self.api(&self.namespace, kind);
-        self.block_on(api.patch(name, &PatchParams::default(), &Patch::Merge(patch))).unwrap();
+        let patched = self.block_on(api.patch(name, &PatchParams::default(), &Patch::Merge(patch))).unwrap();
+        self.await_echo(&patched);
     }
 
     /// Changes the spec of an object.
@@ -415,7 +445,7 @@ impl World {
 
     /// What the operator asked of the API server.
     pub fn requests(&self) -> Vec<Request> {
-        audit::of_operator(self.cluster, &self.namespace)
+        audit::of_operator(self.cluster, &self.system)
     }
 
     /// How often the operator has written to the API server.
@@ -437,6 +467,11 @@ impl World {
     pub fn variable(&self, tool: &str, name: &str) -> Option<String> {
         self.tool(tool).variables.get(name).map(|variable| variable.value.clone())
     }
+}
+
+/// A resourceVersion, to compare.
+fn number(resource_version: Option<&str>) -> u64 {
+    resource_version.and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
 /// Whether kstatus calls the object Current, and it says so itself.
