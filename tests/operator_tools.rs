@@ -250,8 +250,12 @@ fn deprecations_beyond_the_limit_are_held_until_a_person_confirms_their_number()
     world.apply(&all([acme(&world), organization(&world, "maxDeprecationsPerHour: 1")]));
     let names = ["one", "two", "three"];
     world.apply(&all(names.map(|name| tool(name, "deletionPolicy: Deprecate"))));
-    names.iter().for_each(|name| drop(world.ready("Tool", name)));
-    names.iter().for_each(|name| world.delete("Tool", name));
+    for name in names {
+        world.ready("Tool", name);
+    }
+    for name in names {
+        world.delete("Tool", name);
+    }
     let two = |object: &serde_json::Value| object["status"]["heldDeprecations"] == json!(2);
     let holds = world.wait_for("Organization", "acme", two, "holds two deprecations");
     assert!(message(&holds).contains("amigo.ai/confirm-deprecations"), "{holds}");
@@ -263,7 +267,9 @@ fn deprecations_beyond_the_limit_are_held_until_a_person_confirms_their_number()
     world.request("Organization", "acme");
     assert_eq!(deprecated(), 1, "any other number does nothing");
     world.annotate("Organization", "acme", "confirm-deprecations", "2");
-    names.iter().for_each(|name| world.gone("Tool", name));
+    for name in names {
+        world.gone("Tool", name);
+    }
     assert_eq!(deprecated(), 3);
     world.finish();
 }

@@ -4,7 +4,7 @@ use super::World;
 
 /// Joins manifests into one file.
 pub fn all<M: AsRef<str>>(manifests: impl IntoIterator<Item = M>) -> String {
-    manifests.into_iter().map(|manifest| format!("---\n{}\n", manifest.as_ref())).collect()
+    manifests.into_iter().fold(String::new(), |file, manifest| file + "---\n" + manifest.as_ref() + "\n")
 }
 
 fn object(kind: &str, name: &str, spec: &str) -> String {

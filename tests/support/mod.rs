@@ -279,7 +279,9 @@ impl World {
         let objects: Vec<Value> = serde_saphyr::from_multiple(manifests).unwrap();
         let objects = objects.iter().filter(|object| object.is_object());
         let applied: Vec<_> = objects.map(|object| self.block_on(self.apply_one(namespace, object))).collect();
-        applied.iter().for_each(|object| self.await_echo(object));
+        for object in &applied {
+            self.await_echo(object);
+        }
     }
 
     async fn apply_one(&self, namespace: &str, object: &Value) -> DynamicObject {
@@ -409,6 +411,7 @@ impl World {
 
     /// Waits until something else holds.
     #[track_caller]
+    #[allow(clippy::unused_self, reason = "reads as the other waits do")]
     pub fn until(&self, what: &str, holds: impl Fn() -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !holds() {
@@ -566,7 +569,10 @@ impl World {
 }
 
 fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(text.as_bytes()).iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 impl Drop for World {
