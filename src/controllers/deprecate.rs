@@ -92,11 +92,11 @@ fn granted<K: Resource>(
             let message = format!("asks {} to let {} be deprecated", connection.object.describe(), order.what);
             Err(Outcome::working(Reason::Progressing, message, Duration::from_secs(60)))
         }
-        Grant::Held(held) => Err(Outcome::waiting(
+        Grant::Held => Err(Outcome::waiting(
             Reason::DeprecationHeld,
             format!(
-                "the deprecation of {} is held: more than {} were asked for in an hour; annotate {} with \
-                 `amigo.ai/confirm-deprecations: \"{held}\"` to let all {held} through",
+                "the deprecation of {} is held: more than {} were asked for in an hour; check them, then annotate {} with \
+                 `amigo.ai/confirm-deprecations` and the number that it shows",
                 order.what,
                 connection.object.spec.max_deprecations_per_hour,
                 connection.object.describe(),

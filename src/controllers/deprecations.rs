@@ -23,8 +23,8 @@ pub enum Grant {
     Granted,
     /// The Organization has not answered yet, and wakes the object.
     Pending,
-    /// Held, with so many others in all.
-    Held(i32),
+    /// Held, until the hour has passed or a person confirms.
+    Held,
 }
 
 struct Request {
@@ -207,8 +207,8 @@ mod tests {
         let wake = || -> Wake { std::sync::Arc::new(|| {}) };
         let organization = ("a".to_owned(), "b".to_owned());
         assert_eq!(ledger.ask(&organization, "x", 1, wake()), Grant::Pending);
-        ledger.answer(&organization, "x", Grant::Held(1));
-        assert_eq!(ledger.ask(&organization, "x", 1, wake()), Grant::Held(1));
+        ledger.answer(&organization, "x", Grant::Held);
+        assert_eq!(ledger.ask(&organization, "x", 1, wake()), Grant::Held);
         assert_eq!(ledger.ask(&organization, "x", 2, wake()), Grant::Pending);
         tokio::time::advance(LAPSES * 2).await;
         assert!(ledger.open(&organization).is_empty());

@@ -135,6 +135,10 @@ async fn steps<K: Kind>(
 fn outcome_of<K: Kind>(interrupt: Interrupt, handle: &Handle<K>, ctx: &Context) -> Result<Outcome, object::Error> {
     match interrupt {
         Interrupt::Outcome(outcome) => Ok(outcome),
+        // The server refused a read, for want of a permission perhaps: that belongs into the status.
+        Interrupt::Kubernetes(object::Error::Server(error)) if matches!(*error, kube::Error::Api(_)) => {
+            Ok(Outcome::retrying(object::Error::Server(error).to_string()))
+        }
         Interrupt::Kubernetes(error) => Err(error),
         Interrupt::Service(error) => {
             if matches!(error, amigo::Error::CredentialsRefused { .. }) {

@@ -103,7 +103,7 @@ pub struct Context {
     /// For calls to the API server.
     pub client: Client,
     /// The remote API.
-    pub amigo: Amigo,
+    pub amigo: Arc<Amigo>,
     /// The time of day.
     pub clock: Clock,
     /// The installation.

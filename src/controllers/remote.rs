@@ -27,7 +27,11 @@ struct Snapshot<T> {
 pub struct Remote {
     tools: Snapshots<Option<Arc<Tool>>>,
     versions: Snapshots<Arc<Vec<ToolVersion>>>,
+    deprecated: Mutex<HashMap<Key, Instant>>,
 }
+
+/// How long the service may still list as active what was deprecated; it says about a minute.
+const DEPRECATION_SPREADS: Duration = Duration::from_secs(180);
 
 fn key(at: &Established, tool_id: &str) -> Key {
     (at.endpoint.clone(), at.organization.clone(), tool_id.to_owned())
@@ -104,6 +108,21 @@ impl Remote {
     pub fn versions_are_out_of_date(&self, at: &Established, tool_id: &str) -> bool {
         let Ok(versions) = self.versions.lock() else { return false };
         versions.get(&key(at, tool_id)).is_some_and(|snapshot| snapshot.began.is_none())
+    }
+
+    /// This process has deprecated the tool, or the version, of this id.
+    pub fn note_deprecated(&self, at: &Established, id: &str) {
+        if let Ok(mut deprecated) = self.deprecated.lock() {
+            deprecated.retain(|_, since| since.elapsed() < DEPRECATION_SPREADS);
+            deprecated.insert(key(at, id), Instant::now());
+        }
+    }
+
+    /// Whether this process has deprecated it a short time ago, whatever the service still lists.
+    #[must_use]
+    pub fn was_deprecated(&self, at: &Established, id: &str) -> bool {
+        let Ok(deprecated) = self.deprecated.lock() else { return false };
+        deprecated.get(&key(at, id)).is_some_and(|since| since.elapsed() < DEPRECATION_SPREADS)
     }
 
     /// The tool was written, and how it is now is known.

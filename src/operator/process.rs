@@ -129,6 +129,10 @@ impl Process {
     ) -> Result<(), String> {
         let owner_id = stop.run_until_cancelled(self.owner_id()).await.unwrap_or_default();
         let (mut leadership, lease) = self.candidate(&stop);
+        let may_write = leadership.clone();
+        let guard = Arc::new(move || may_write.is_leader());
+        // One for all terms: what was sent before a lease was lost still counts for the budgets.
+        let amigo = Arc::new(Amigo::new(transport, Clock::System, guard, Arc::new(self.metrics.clone())));
         while !stop.is_cancelled() {
             if stop.run_until_cancelled(leadership.gained()).await.is_none() {
                 break;
@@ -140,7 +144,7 @@ impl Process {
                 default_organization: self.settings.default_organization.clone(),
                 allowed_endpoints: allowed.clone(),
             };
-            self.term(settings, Arc::clone(&transport), &mut leadership, &stop).await;
+            self.term(settings, Arc::clone(&amigo), &mut leadership, &stop).await;
             self.metrics.set_leader(false);
             tracing::info!(identity = %self.me, "leads no more");
         }
@@ -163,16 +167,14 @@ impl Process {
     async fn term(
         &self,
         settings: controllers::Settings,
-        transport: Arc<HttpTransport>,
+        amigo: Arc<Amigo>,
         leadership: &mut Leadership,
         stop: &CancellationToken,
     ) {
         let (queues, requests) = Queues::new();
-        let may_write = leadership.clone();
-        let guard = Arc::new(move || may_write.is_leader());
         let ctx = Arc::new(Context {
             client: self.clients.calls.clone(),
-            amigo: Amigo::new(transport, Clock::System, guard, Arc::new(self.metrics.clone())),
+            amigo,
             clock: Clock::System,
             settings,
             leadership: leadership.clone(),
@@ -303,7 +305,7 @@ impl Watches<'_> {
             let mut events = watcher::watcher(api, watch::config()).default_backoff().boxed();
             while let Some(event) = events.next().await {
                 match event {
-                    Ok(watcher::Event::Apply(namespace)) => {
+                    Ok(watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace)) => {
                         with(&current, |ctx| ctx.namespace_changed(&namespace.name_any()));
                     }
                     Ok(_) => {}

@@ -153,7 +153,7 @@ fn an_organization_says_who_may_use_it() {
     other.apply(&[tool("weather", reference)]);
     other.reason("Tool", "weather", "NamespaceNotAllowed");
     let allow = |allowed: serde_json::Value| {
-        world.patch("Organization", "acme", &json!({"spec": {"allowedNamespaces": allowed}}))
+        world.patch("Organization", "acme", &json!({"spec": {"allowedNamespaces": allowed}}));
     };
     allow(json!({"from": "All"}));
     other.ready("Tool", "weather");

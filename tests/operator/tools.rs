@@ -188,3 +188,62 @@ fn an_organization_can_forbid_and_hold_deprecations() {
     assert!(!world.tool("four").deprecated);
     world.check();
 }
+
+#[test]
+fn a_namespace_s_last_orders_survive_a_restart() {
+    let mut world = World::new("restart");
+    let id = weather(&world);
+    world.patch("Tool", "weather", &json!({"spec": {"deletionPolicy": "Deprecate", "suspend": true}}));
+    world.reason("Tool", "weather", "Suspended");
+    world.delete("Tool", "weather");
+    world.delete("Organization", "acme");
+    world.reason("Tool", "weather", "DeletionBlocked");
+    world.reason("Organization", "acme", "InUse");
+    world.kill_operator();
+    world.start_operator();
+    world.patch("Tool", "weather", &json!({"spec": {"suspend": false}}));
+    world.gone("Tool", "weather");
+    world.gone("Organization", "acme");
+    assert!(world.tool(&id).deprecated);
+    world.check();
+}
+
+#[test]
+fn what_can_never_be_cleaned_up_can_be_abandoned() {
+    let mut world = World::new("abandon");
+    let id = weather(&world);
+    world.patch("Tool", "weather", &json!({"spec": {"deletionPolicy": "Deprecate"}}));
+    world.ready("Tool", "weather");
+    world.kubectl(&["delete", "secret", "acme-api-key"]);
+    world.reason("Organization", "acme", "SecretNotFound");
+    world.kill_operator();
+    world.start_operator();
+    world.delete("Tool", "weather");
+    world.reason("Tool", "weather", "DeletionBlocked");
+    world.patch("Tool", "weather", &json!({"metadata": {"annotations": {"amigo.ai/abandon": "true"}}}));
+    world.gone("Tool", "weather");
+    assert!(!world.tool(&id).deprecated);
+    world.check();
+}
+
+#[test]
+fn versions_follow_a_tool_that_was_made_anew() {
+    let world = World::new("anew");
+    let id = weather(&world);
+    world.apply(&[
+        crate::manifests::exactly("1.0.0"),
+        crate::manifests::variables("weather", json!({"env": [{"name": "A", "value": "1"}]})),
+    ]);
+    world.ready("ToolVersion", "weather-1.0.0");
+    world.sandbox.edit_tool(ACME, &id, ToolEdit { deprecated: Some(true), ..ToolEdit::default() }).unwrap();
+    world.request("Tool", "weather");
+    world.reason("Tool", "weather", "DeprecatedRemotely");
+    world.reason("ToolVersion", "weather-1.0.0", "ToolNotReady");
+    world.patch("Tool", "weather", &json!({"metadata": {"annotations": {"amigo.ai/recreate": id}}}));
+    let new = world.ready("Tool", "weather")["status"]["toolId"].as_str().unwrap().to_owned();
+    world.ready("ToolEnvSecret", "weather");
+    world.ready("ToolVersion", "weather-1.0.0");
+    assert_eq!(world.tool(&new).active_versions(), ["1.0.0"]);
+    assert_eq!(world.tool(&new).variables["A"].value, "1");
+    world.check();
+}

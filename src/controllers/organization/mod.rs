@@ -12,7 +12,7 @@ use super::Context;
 use super::connection::Established;
 use super::deprecations::{self, Grant};
 use super::driver::{Kind, Visit};
-use super::outcome::{Interrupt, Outcome, STALLED_LOOK};
+use super::outcome::{Interrupt, Outcome, STALLED_LOOK, of_service_error};
 use crate::amigo::{self, ClientOptions, Credentials, Endpoint, Revision};
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::object::Handle;
@@ -32,29 +32,17 @@ impl Kind for Organization {
         visit: Visit,
         ctx: &Context,
     ) -> Result<Outcome, Interrupt> {
-        let endpoint = allowed_endpoint(handle.object(), ctx)?;
-        let credentials = credentials(handle, ctx).await?;
-        let spec = handle.object().spec.clone();
-        let fingerprint = credentials.fingerprint();
-        let account = ctx.amigo.account(&endpoint, &spec.organization);
-        let client = ctx.amigo.client(&account, credentials, options(handle.object()));
-        if visit.requested {
-            client.forget_token();
-        }
-        let user = client.sign_in().await.map_err(sign_in_failed)?;
-        status.user_id = Some(user.user_id.clone());
-        status.api_revision = Some(revision_in_use(spec.api_revision, account.detected_revision()));
-        status.effective_resync = Some(spec.resync);
-        let established = Established {
-            client,
-            organization: spec.organization.clone(),
-            endpoint: endpoint.to_string(),
-            user_id: user.user_id,
-            fingerprint: fingerprint.clone(),
-        };
         let this = key(handle.object());
-        let is_new = ctx.connections.get(&this).is_none_or(|before| before.fingerprint != fingerprint);
-        ctx.connections.set(this.clone(), established);
+        let is_new = match establish(handle, status, &this, visit.requested, ctx).await {
+            Ok(is_new) => is_new,
+            Err(interrupt) => {
+                // Those who clean up with a token that still lives are answered all the same.
+                if let Some(verdict) = verdict_of(&interrupt) {
+                    answer_deprecations(handle, status, &this, &verdict, ctx).await?;
+                }
+                return Err(interrupt);
+            }
+        };
         let outcome = ready(handle, status, &this, ctx).await?;
         if is_new && handle.object().is_ready() {
             // After a start, or with other credentials, nothing of the Organization changes, and yet its objects wait.
@@ -70,12 +58,62 @@ impl Kind for Organization {
     ) -> Result<Outcome, Interrupt> {
         let this = key(handle.object());
         if let Some(message) = in_use::message(handle.object(), ctx) {
+            // Those who use it still must be able to: after a restart, and with credentials that were rotated meanwhile.
+            match establish(handle, status, &this, false, ctx).await {
+                Ok(true) => ctx.wake_everything(),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::info!(organization = %handle.object().describe(), ?error, "cannot be connected to while it is deleted");
+                }
+            }
             let verdict = Verdict { state: State::Reconciling, reason: Reason::InUse, message: message.clone() };
             answer_deprecations(handle, status, &this, &verdict, ctx).await?;
             return Ok(Outcome::waiting(Reason::InUse, message));
         }
         ctx.connections.remove(&this);
         Ok(Outcome::Gone { message: "nothing uses it any more".into() })
+    }
+}
+
+/// Signs in and keeps the connection; whether it is a new one.
+async fn establish(
+    handle: &Handle<Organization>,
+    status: &mut OrganizationStatus,
+    this: &Key,
+    anew: bool,
+    ctx: &Context,
+) -> Result<bool, Interrupt> {
+    let endpoint = allowed_endpoint(handle.object(), ctx)?;
+    let credentials = credentials(handle, ctx).await?;
+    let spec = &handle.object().spec;
+    let fingerprint = credentials.fingerprint();
+    let account = ctx.amigo.account(&endpoint, &spec.organization);
+    let client = ctx.amigo.client(&account, credentials, options(handle.object()));
+    if anew {
+        client.forget_token();
+    }
+    let user = client.sign_in().await.map_err(sign_in_failed)?;
+    status.user_id = Some(user.user_id.clone());
+    status.api_revision = Some(revision_in_use(spec.api_revision, account.detected_revision()));
+    status.effective_resync = Some(spec.resync.clone());
+    let established = Established {
+        client,
+        organization: spec.organization.clone(),
+        endpoint: endpoint.to_string(),
+        user_id: user.user_id,
+        fingerprint: fingerprint.clone(),
+    };
+    let before = ctx.connections.get(this);
+    ctx.connections.set(this.clone(), established);
+    Ok(before.is_none_or(|before| before.fingerprint != fingerprint))
+}
+
+/// What the status will say about an interrupt.
+fn verdict_of(interrupt: &Interrupt) -> Option<Verdict> {
+    match interrupt {
+        Interrupt::Outcome(outcome) => outcome.verdict(),
+        Interrupt::Service(error) => of_service_error(error).verdict(),
+        Interrupt::Kubernetes(_) => None,
     }
 }
 
@@ -92,9 +130,14 @@ async fn ready(
     if held == 0 {
         return Ok(Outcome::Ready { message: signed_in, again: STALLED_LOOK });
     }
+    let again = if status.last_handled_confirmation.as_deref() == Some(held.to_string().as_str()) {
+        " (remove the annotation of this value first: it was used)"
+    } else {
+        ""
+    };
     let message = format!(
         "{signed_in}; {held} deprecations are held, as more than {} were asked for in an hour: check them, then annotate \
-         `{CONFIRM_DEPRECATIONS}: \"{held}\"`",
+         `{CONFIRM_DEPRECATIONS}: \"{held}\"`{again}",
         handle.object().spec.max_deprecations_per_hour
     );
     Ok(Outcome::Ready { message, again: HELD_LOOK })
@@ -132,7 +175,7 @@ async fn answer_deprecations(
     }
     for (uid, _) in &open {
         let granted = answer.granted.contains(uid);
-        ctx.deprecations.answer(this, uid, if granted { Grant::Granted } else { Grant::Held(answer.held) });
+        ctx.deprecations.answer(this, uid, if granted { Grant::Granted } else { Grant::Held });
     }
     Ok(answer.held)
 }

@@ -18,7 +18,7 @@ use super::memory::MISSING_LOOK;
 use super::outcome::{Interrupt, Outcome, WAITING_LOOK};
 use super::ownership;
 use crate::amigo::types::{CreateTool, ModifyTool, Tag, Tool as RemoteTool};
-use crate::amigo::{self, Claim, Class, Effect, Operation};
+use crate::amigo::{self, Claim, Class, Effect, Operation, Permit};
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::object::Handle;
 use crate::kubernetes::watch::key;
@@ -103,12 +103,17 @@ async fn synchronise(
     let desired = spec.desired(&tool);
     let uid = tool.uid().unwrap_or_default();
     let mut named: Option<Option<RemoteTool>> = None;
+    let mut permit: Option<Permit> = None;
     for _ in 0..STEPS {
         let plan = if let Some(id) = status.tool_id.clone() {
             let remote = ctx.remote.tool(&connection.established, &id, Duration::ZERO, class).await?;
             decide::decide(&desired, &Observed::Bound { id: &id, tool: remote.as_deref() })
         } else {
-            let marked = marked(&desired, connection, class).await?;
+            if permit.is_none() && desired.management == ManagementPolicy::Manage {
+                // The place for the create comes first: a queue of new tools would else read their marks over and over.
+                permit = Some(create_permit(handle, connection, ctx)?);
+            }
+            let marked = marked(&desired, connection, class, ctx).await?;
             decide::decide(&desired, &Observed::Unbound { marked: &marked, named: named.as_ref().map(Option::as_ref) })
         };
         tracing::debug!(object = %tool.describe(), ?plan, "decided");
@@ -118,7 +123,7 @@ async fn synchronise(
         match plan {
             Plan::InSync => return Ok(None),
             Plan::End(outcome) => return Ok(Some(outcome)),
-            Plan::LookByName => named = Some(connection.client().tool_by_name(desired.name, class).await?),
+            Plan::LookByName => named = Some(by_name(&desired, connection, class, ctx).await?),
             Plan::Unbind => unbind(status),
             Plan::Bind { id } => status.tool_id = Some(id),
             Plan::Adopt { id, modify } => {
@@ -131,13 +136,17 @@ async fn synchronise(
                 return Ok(None);
             }
             Plan::Create(body) => {
-                if let Some(id) = create(handle, &body, connection, ctx).await? {
+                let permit = match permit.take() {
+                    Some(permit) => permit,
+                    None => create_permit(handle, connection, ctx)?,
+                };
+                if let Some(id) = create(&body, permit, connection).await? {
                     status.tool_id = Some(id);
                     status.active_versions = Some(0);
                     record(handle, status, ctx).await?;
                     return Ok(None);
                 }
-                named = Some(connection.client().tool_by_name(desired.name, class).await?);
+                named = Some(by_name(&desired, connection, class, ctx).await?);
                 if named == Some(None) {
                     let message = "the service says that the name is taken, and lists no active tool of that name";
                     return Ok(Some(Outcome::retrying(message)));
@@ -196,11 +205,28 @@ impl Manifest {
 }
 
 /// The active tools with this object's mark. An object that only observes has none.
-async fn marked(desired: &Desired<'_>, connection: &Connection, class: Class) -> Result<Vec<RemoteTool>, amigo::Error> {
-    match desired.management {
-        ManagementPolicy::Observe => Ok(Vec::new()),
-        ManagementPolicy::Manage => connection.client().tools_with_tag(ownership::OWNER_TAG, desired.mark, class).await,
+async fn marked(
+    desired: &Desired<'_>,
+    connection: &Connection,
+    class: Class,
+    ctx: &Context,
+) -> Result<Vec<RemoteTool>, amigo::Error> {
+    if desired.management == ManagementPolicy::Observe {
+        return Ok(Vec::new());
     }
+    let found = connection.client().tools_with_tag(ownership::OWNER_TAG, desired.mark, class).await?;
+    Ok(found.into_iter().filter(|tool| !ctx.remote.was_deprecated(&connection.established, &tool.id)).collect())
+}
+
+/// The active tool of this object's name. The service lists a tool for a while after its deprecation.
+async fn by_name(
+    desired: &Desired<'_>,
+    connection: &Connection,
+    class: Class,
+    ctx: &Context,
+) -> Result<Option<RemoteTool>, amigo::Error> {
+    let found = connection.client().tool_by_name(desired.name, class).await?;
+    Ok(found.filter(|tool| !ctx.remote.was_deprecated(&connection.established, &tool.id)))
 }
 
 fn unbind(status: &mut ToolStatus) {
@@ -209,17 +235,15 @@ fn unbind(status: &mut ToolStatus) {
     status.active_versions = None;
 }
 
+fn create_permit(handle: &Handle<Tool>, connection: &Connection, ctx: &Context) -> Result<Permit, Outcome> {
+    match ctx.claim(handle.object(), &connection.established, Operation::CreateTool, Class::Interactive) {
+        Claim::Granted(permit) => Ok(permit),
+        Claim::Queued { estimate } => Err(Outcome::queued("create the tool", estimate)),
+    }
+}
+
 /// Creates the tool; `None` when an active tool has the name.
-async fn create(
-    handle: &mut Handle<Tool>,
-    body: &CreateTool,
-    connection: &Connection,
-    ctx: &Context,
-) -> Result<Option<String>, Interrupt> {
-    let permit = match ctx.claim(handle.object(), &connection.established, Operation::CreateTool, Class::Interactive) {
-        Claim::Granted(permit) => permit,
-        Claim::Queued { estimate } => return Err(Outcome::queued("create the tool", estimate).into()),
-    };
+async fn create(body: &CreateTool, permit: Permit, connection: &Connection) -> Result<Option<String>, Interrupt> {
     match connection.client().create_tool(permit, body).await {
         Ok(id) => Ok(Some(id)),
         Err(error) if error.status() == Some(409) => Ok(None),
@@ -288,7 +312,7 @@ async fn bound_or_marked(
         return Ok(Some(id.clone()));
     }
     let manifest = Manifest::of(tool, ctx);
-    let found = marked(&manifest.desired(tool), connection, Class::Interactive).await?;
+    let found = marked(&manifest.desired(tool), connection, Class::Interactive, ctx).await?;
     Ok(found.into_iter().next().map(|tool| tool.id))
 }
 
@@ -318,6 +342,7 @@ async fn deprecate(
     match done {
         Err(error) if error.status() != Some(404) => Err(error.into()),
         Ok(()) | Err(_) => {
+            ctx.remote.note_deprecated(&connection.established, id);
             ctx.deprecations.done(&key(&*connection.object), &tool.uid().unwrap_or_default());
             Ok(Outcome::Gone { message: format!("tool {} ({id}) is deprecated", manifest.name) })
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 
 use super::{seconds, wants_specifier};
-use crate::amigo::types::{ToolVersion, VersionNumber};
+use crate::amigo::types::ToolVersion;
 use crate::amigo::{Class, Operation, Specifier};
 use crate::controllers::Context;
 use crate::controllers::connection::Connection;
@@ -60,8 +60,8 @@ fn summarise(status: &mut ToolStatus, versions: &[ToolVersion]) {
 }
 
 /// The active versions that a specifier matches.
-fn matching(specifier: &Specifier, versions: &[ToolVersion]) -> Vec<VersionNumber> {
-    versions.iter().filter(|v| !v.deprecated && specifier.matches(v.version)).map(|v| v.version).collect()
+fn matching<'v>(specifier: &Specifier, versions: &'v [ToolVersion]) -> Vec<&'v ToolVersion> {
+    versions.iter().filter(|v| !v.deprecated && specifier.matches(v.version)).collect()
 }
 
 async fn deprecate(
@@ -79,7 +79,9 @@ async fn deprecate(
             format!("`spec.deprecatedVersions`: {error}; use a PEP 440 specifier such as '<1.4'"),
         )
     })?;
-    let matching = matching(&specifier, versions);
+    let at = &connection.established;
+    let mut matching = matching(&specifier, versions);
+    matching.retain(|version| !ctx.remote.was_deprecated(at, &version.id));
     if matching.is_empty() {
         return Ok(());
     }
@@ -102,8 +104,15 @@ async fn deprecate(
     };
     let Clearance::Go(permit) = clear(&order, handle, connection, ctx).await? else { return Ok(()) };
     let done = connection.client().deprecate_versions(permit, id, &specifier).await;
-    ctx.remote.age_versions(&connection.established, id);
-    done?;
+    ctx.remote.age_versions(at, id);
+    if let Err(error) = done
+        && error.status() != Some(404)
+    {
+        return Err(error.into());
+    }
+    for version in matching {
+        ctx.remote.note_deprecated(at, &version.id);
+    }
     ctx.deprecations.done(&key(&*connection.object), &tool.uid().unwrap_or_default());
     ctx.wake_dependants_of_tool(&namespace, &name);
     Err(Outcome::working(Reason::Progressing, format!("versions {text} were deprecated"), Duration::from_secs(1))

@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use secrecy::SecretString;
 
 use self::decide::{Delta, Freshness, Member, Plan};
-use self::resolve::{Problem, Secrets, resolve};
+use self::resolve::{Problem, Resolved, Secrets, resolve};
 use super::Context;
 use super::connection::{Connection, connect};
 use super::driver::{Kind, Visit};
@@ -31,7 +31,7 @@ use crate::kubernetes::events;
 use crate::kubernetes::object::{Handle, has_finalizer};
 use crate::kubernetes::secrets;
 use crate::resources::tool_env_secret::{SyncedVariable, Visibility};
-use crate::resources::{Reason, ToolEnvSecret, ToolEnvSecretStatus};
+use crate::resources::{Reason, Resource, ToolEnvSecret, ToolEnvSecretStatus};
 
 /// How long a new or changed object waits for others of the same tool, so that they share one call.
 const GATHERING: Duration = Duration::from_millis(200);
@@ -89,9 +89,32 @@ impl Sync<'_> {
             others.iter().filter(|other| other.uid() != object.uid() && other.metadata.deletion_timestamp.is_none());
         let mut members = vec![self.member(object).await?];
         for other in others {
-            members.push(self.member(other).await?);
+            let member = match self.member(other).await {
+                Ok(member) => member,
+                Err(error) => {
+                    tracing::info!(object = %other.describe(), %error, "its Secrets cannot be read; its variables are left alone");
+                    Self::unreadable(other)
+                }
+            };
+            members.push(member);
         }
         Ok(members)
+    }
+
+    /// A member whose Secrets cannot be read keeps what it has, and holds nobody up.
+    fn unreadable(object: &ToolEnvSecret) -> Member {
+        let recorded = object.status.as_ref().map(|status| status.variables.clone()).unwrap_or_default();
+        let held = recorded.iter().map(|variable| variable.name.clone()).collect();
+        Member {
+            uid: object.uid().unwrap_or_default(),
+            name: object.name_any(),
+            age: age(object),
+            resolved: Resolved { held, hold_all: true, ..Resolved::default() },
+            recorded,
+            deletion_policy: object.spec.deletion_policy,
+            acts: false,
+            synced: false,
+        }
     }
 
     async fn member(&self, object: &ToolEnvSecret) -> Result<Member, Interrupt> {
@@ -104,7 +127,7 @@ impl Sync<'_> {
             recorded: object.status.as_ref().map(|status| status.variables.clone()).unwrap_or_default(),
             deletion_policy: object.spec.deletion_policy,
             acts: has_finalizer(object) && !object.spec.suspend && object.metadata.deletion_timestamp.is_none(),
-            synced: is_synced(object, &secrets),
+            synced: is_synced(object, self.tool_id, &secrets),
         })
     }
 
@@ -317,7 +340,8 @@ impl Sync<'_> {
     fn until_rewrite(&self, uid: &str, status: &ToolEnvSecretStatus) -> Duration {
         let period = self.connection.object.spec.resync.variables_rewrite_period_seconds;
         let last = status.last_sync_time.as_ref().and_then(|text| text.parse::<Timestamp>().ok());
-        let (Some(last), true) = (self.ctx.sent.time(uid).or(last), period > 0) else { return Duration::MAX };
+        let anything = period > 0 && !status.variables.is_empty();
+        let (Some(last), true) = (self.ctx.sent.time(uid).or(last), anything) else { return Duration::MAX };
         let period = SignedDuration::try_from(jittered(uid, seconds(period))).unwrap_or(SignedDuration::MAX);
         Duration::try_from(period - self.ctx.clock.now().duration_since(last)).unwrap_or(Duration::ZERO)
     }
@@ -344,10 +368,11 @@ async fn read_secrets(object: &ToolEnvSecret, ctx: &Context) -> Result<Secrets, 
     Ok(all)
 }
 
-/// Whether the status says that this very state of manifest and Secrets was sent.
-fn is_synced(object: &ToolEnvSecret, secrets: &Secrets) -> bool {
+/// Whether the status says that this very state of manifest and Secrets was sent to this tool.
+fn is_synced(object: &ToolEnvSecret, tool_id: &str, secrets: &Secrets) -> bool {
     let Some(status) = &object.status else { return false };
-    status.synced_generation == object.metadata.generation
+    status.tool_id.as_deref() == Some(tool_id)
+        && status.synced_generation == object.metadata.generation
         && status.synced_secrets == resolve(&object.spec, secrets).secrets
         && secrets.values().all(Option::is_some)
 }

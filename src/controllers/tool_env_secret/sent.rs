@@ -22,7 +22,7 @@ pub struct Sent {
     fingerprints: Mutex<HashMap<Place, Fingerprint>>,
     times: Mutex<HashMap<String, Timestamp>>,
     changes: Mutex<HashMap<String, u64>>,
-    refusals: Mutex<HashMap<String, u64>>,
+    refusals: Mutex<HashMap<String, (u64, usize)>>,
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -97,18 +97,18 @@ impl Sent {
         self.changes.lock().ok().and_then(|changes| changes.get(tool_id).copied()).unwrap_or_default()
     }
 
-    /// A publish of the ToolVersion `uid` was refused with the variables as they are now.
-    pub fn note_refusal(&self, uid: &str, tool_id: &str) {
-        let change = self.change(tool_id);
+    /// A publish of the ToolVersion `uid` was refused with the variables as they are now, and so many active versions.
+    pub fn note_refusal(&self, uid: &str, tool_id: &str, active_versions: usize) {
+        let change = (self.change(tool_id), active_versions);
         if let Ok(mut refusals) = self.refusals.lock() {
             refusals.insert(uid.to_owned(), change);
         }
     }
 
-    /// Whether the variables changed since the publish was refused, as far as this process knows.
+    /// Whether that changed since the publish was refused, as far as this process knows.
     #[must_use]
-    pub fn changed_since_refusal(&self, uid: &str, tool_id: &str) -> bool {
-        let change = self.change(tool_id);
+    pub fn changed_since_refusal(&self, uid: &str, tool_id: &str, active_versions: usize) -> bool {
+        let change = (self.change(tool_id), active_versions);
         self.refusals.lock().map_or(true, |refusals| refusals.get(uid) != Some(&change))
     }
 

@@ -50,6 +50,10 @@ impl Kind for ToolVersion {
         let at = &connection.established;
         status.organization = Some(at.organization.clone());
         status.endpoint = Some(at.endpoint.clone());
+        if status.tool_id.as_ref().is_some_and(|before| *before != tool_id) {
+            // The Tool has a new remote tool, with a person's consent, and none of the old one's versions.
+            *status = ToolVersionStatus { conditions: std::mem::take(&mut status.conditions), ..fresh_status(status) };
+        }
         status.tool_id = Some(tool_id.clone());
         let flight = flight(handle, status, &connection, ctx).await?;
         let uid = handle.object().uid().unwrap_or_default();
@@ -81,6 +85,17 @@ impl Kind for ToolVersion {
         ctx: &Context,
     ) -> Result<Outcome, Interrupt> {
         clean_up::clean_up(handle, status, ctx).await
+    }
+}
+
+/// A status that knows of no version, and keeps what every status has.
+fn fresh_status(status: &ToolVersionStatus) -> ToolVersionStatus {
+    ToolVersionStatus {
+        observed_generation: status.observed_generation,
+        last_handled_reconcile_at: status.last_handled_reconcile_at.clone(),
+        organization: status.organization.clone(),
+        endpoint: status.endpoint.clone(),
+        ..ToolVersionStatus::default()
     }
 }
 
@@ -164,7 +179,7 @@ fn plan(
         versions,
         siblings: &siblings,
         variables: variables.as_deref(),
-        refused: !look.requested && was_refused(object, look.tool_id, ctx),
+        refused: !look.requested && was_refused(object, look.tool_id, versions, ctx),
         now: ctx.clock.now(),
     };
     let plan = decide::decide(&situation);
@@ -232,14 +247,20 @@ fn variables_obstacle(namespace: &str, tool: &str, ctx: &Context) -> Option<Stri
 }
 
 /// Whether the last publish was refused for a reason that only a person, or other variables, can mend.
-fn was_refused(object: &ToolVersion, tool_id: &str, ctx: &Context) -> bool {
+fn was_refused(object: &ToolVersion, tool_id: &str, versions: &[RemoteVersion], ctx: &Context) -> bool {
     let Some(stalled) = object.condition("Stalled").filter(|_| object.is_stalled()) else { return false };
-    let for_good = [Reason::BuildFailed, Reason::PublishRefused, Reason::ProjectNotFound, Reason::InvalidRequest];
+    let for_good = [Reason::BuildFailed, Reason::ProjectNotFound, Reason::InvalidRequest];
     if for_good.iter().any(|reason| stalled.reason == reason.as_str()) {
         return true;
     }
     let uid = object.uid().unwrap_or_default();
-    stalled.reason == Reason::VariablesMissing.as_str() && !ctx.sent.changed_since_refusal(&uid, tool_id)
+    let curable = [Reason::VariablesMissing, Reason::PublishRefused];
+    curable.iter().any(|reason| stalled.reason == reason.as_str())
+        && !ctx.sent.changed_since_refusal(&uid, tool_id, active(versions))
+}
+
+fn active(versions: &[RemoteVersion]) -> usize {
+    versions.iter().filter(|version| !version.deprecated).count()
 }
 
 /// What this process knows of the object's publish. A refusal ends the intent and the visit.
@@ -271,7 +292,7 @@ async fn flight(
             let tool = ctx.remote.tool(at, &tool_id, LIST_AGE, Class::Interactive).await?;
             let path = &handle.object().spec.project_path;
             let outcome = refusal::outcome(&error, elapsed, path, &versions, tool.as_deref());
-            ctx.sent.note_refusal(&uid, &tool_id);
+            ctx.sent.note_refusal(&uid, &tool_id, active(&versions));
             status.publish = None;
             Err(outcome.into())
         }

@@ -83,3 +83,68 @@ fn missing_variables(versions: &[RemoteVersion], tool: Option<&RemoteTool>) -> B
     let secret = latest.required_secret_envvars.iter().filter(|name| !tool.secret_envvars.contains(name));
     plain.chain(secret).cloned().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amigo::Operation;
+    use crate::amigo::types::VersionNumber;
+
+    fn refused(status: u16) -> amigo::Error {
+        amigo::Error::Status { operation: Operation::PublishVersion, status, field: None, text: None }
+    }
+
+    fn version(patch: u64, requires: &[&str], deprecated: bool) -> RemoteVersion {
+        RemoteVersion {
+            id: format!("{patch}"),
+            tool_id: String::new(),
+            version: VersionNumber::new(1, 0, patch),
+            required_envvars: vec![],
+            required_secret_envvars: requires.iter().map(|name| (*name).to_owned()).collect(),
+            tool_commit_hash: None,
+            project_directory: None,
+            creator: None,
+            created_at: None,
+            deprecated,
+        }
+    }
+
+    fn tool(has: &[&str]) -> RemoteTool {
+        RemoteTool {
+            id: "a".repeat(24),
+            org_id: String::new(),
+            name: "weather".into(),
+            description: String::new(),
+            deprecated: false,
+            envvars: vec![],
+            secret_envvars: has.iter().map(|name| (*name).to_owned()).collect(),
+            tags: vec![],
+        }
+    }
+
+    #[test]
+    fn state_tells_the_meanings_of_a_refusal_apart() {
+        let quick = Duration::from_millis(200);
+        let one = [version(0, &["KEY"], false)];
+        let old = [version(0, &["GONE"], true), version(1, &[], false)];
+        let many: Vec<_> = (0..3).map(|patch| version(patch, &[], false)).collect();
+        let table: [(u16, Duration, &[RemoteVersion], &[&str], Reason); 7] = [
+            (400, Duration::from_secs(90), &one, &["KEY"], Reason::BuildFailed),
+            (400, quick, &[], &[], Reason::VariablesMissing),
+            (400, quick, &one, &[], Reason::VariablesMissing),
+            (400, quick, &one, &["KEY"], Reason::PublishRefused),
+            (400, quick, &old, &[], Reason::PublishRefused),
+            (400, quick, &many, &[], Reason::PublishRefused),
+            (404, quick, &one, &["KEY"], Reason::ProjectNotFound),
+        ];
+        for (status, elapsed, versions, has, reason) in table {
+            let outcome = outcome(&refused(status), elapsed, "tools/weather", versions, Some(&tool(has)));
+            assert!(
+                matches!(&outcome, Outcome::Stalled { reason: found, .. } if *found == reason),
+                "{status} {outcome:?}"
+            );
+        }
+        let busy = outcome(&refused(409), quick, "tools/weather", &one, None);
+        assert!(matches!(busy, Outcome::Retrying { .. }), "{busy:?}");
+    }
+}
