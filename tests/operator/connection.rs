@@ -165,3 +165,17 @@ fn an_organization_says_who_may_use_it() {
     other.check();
     world.check();
 }
+
+#[test]
+fn a_cached_token_serves_to_the_end() {
+    let world = World::new("cached");
+    let id = weather(&world);
+    world.patch("Tool", "weather", &json!({"spec": {"deletionPolicy": "Deprecate"}}));
+    world.ready("Tool", "weather");
+    world.kubectl(&["delete", "secret", "acme-api-key"]);
+    world.reason("Organization", "acme", "SecretNotFound");
+    world.delete("Tool", "weather");
+    world.gone("Tool", "weather");
+    assert!(world.tool(&id).deprecated);
+    world.check();
+}

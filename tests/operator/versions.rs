@@ -142,3 +142,20 @@ fn a_refused_publish_is_explained_and_not_repeated() {
     assert_eq!(world.tool(&id).active_versions(), ["1.0.0", "1.0.1"]);
     world.check();
 }
+
+#[test]
+fn a_tool_that_goes_waits_for_its_publish_and_no_longer() {
+    let world = World::with("going", Settings { publish_seconds: 4.0, ..Settings::default() }, &[]);
+    let id = weather(&world);
+    world.patch("Tool", "weather", &json!({"spec": {"deletionPolicy": "Deprecate"}}));
+    world.apply(&[exactly("1.0.0")]);
+    world.until("the publish is under way", || world.tool(&id).under_way.is_some());
+    world.delete("Tool", "weather");
+    world.gone("Tool", "weather");
+    assert!(world.tool(&id).deprecated);
+    assert_eq!(world.tool(&id).versions.len(), 1, "the publish was not cut short");
+    let version =
+        world.wait("ToolVersion", "weather-1.0.0", "knows its version", |o| o["status"]["version"] == json!("1.0.0"));
+    assert!(version["status"]["publish"].is_null(), "{version}");
+    world.check();
+}

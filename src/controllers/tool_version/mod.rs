@@ -15,7 +15,7 @@ use kube::ResourceExt;
 use self::decide::{Flight, Intent, Plan, Sibling, Situation};
 use self::publishes::State as PublishState;
 use super::Context;
-use super::connection::{Connection, connect};
+use super::connection::{Connection, connect, connect_for_clean_up};
 use super::driver::{Kind, Visit};
 use super::memory::MISSING_LOOK;
 use super::outcome::{Interrupt, Outcome};
@@ -45,7 +45,10 @@ impl Kind for ToolVersion {
     ) -> Result<Outcome, Interrupt> {
         let namespace = handle.namespace();
         let name = handle.object().spec.tool_ref.name.clone();
-        let (tool, tool_id) = target(ctx.tools.get(&namespace, &name).as_ref(), &namespace, &name)?;
+        let (tool, tool_id) = match target(ctx.tools.get(&namespace, &name).as_ref(), &namespace, &name) {
+            Ok(target) => target,
+            Err(outcome) => return without_tool(handle, status, outcome, ctx).await,
+        };
         let connection = connect(ctx, &tool).await?;
         let at = &connection.established;
         status.organization = Some(at.organization.clone());
@@ -85,6 +88,35 @@ impl Kind for ToolVersion {
         ctx: &Context,
     ) -> Result<Outcome, Interrupt> {
         clean_up::clean_up(handle, status, ctx).await
+    }
+}
+
+/// The Tool is gone, going or adrift: nothing new is begun, but what was begun is still found out and written down. The Tool's
+/// own deprecation waits for that.
+async fn without_tool(
+    handle: &mut Handle<ToolVersion>,
+    status: &mut ToolVersionStatus,
+    outcome: Outcome,
+    ctx: &Context,
+) -> Result<Outcome, Interrupt> {
+    let Some(tool_id) = status.tool_id.clone().filter(|_| status.publish.is_some() && status.version_id.is_none())
+    else {
+        return Ok(outcome);
+    };
+    let (endpoint, organization) = (status.endpoint.as_deref(), status.organization.as_deref());
+    let Ok(connection) = connect_for_clean_up(ctx, &handle.namespace(), endpoint, organization).await else {
+        return Ok(outcome);
+    };
+    let flight = flight(handle, status, &connection, ctx).await?;
+    let look = Look { tool_id: &tool_id, flight, age: EVIDENCE_AGE, class: Class::Recovery, requested: false };
+    let (versions, _) = ctx.remote.versions(&connection.established, &tool_id, look.age, look.class).await?;
+    match plan(handle, status, &look, &versions, ctx)? {
+        Plan::Claim(version) | Plan::Keep(version) => {
+            record(status, &version);
+            Ok(outcome)
+        }
+        Plan::End(publishing @ Outcome::Working { reason: Reason::Publishing, .. }) => Ok(publishing),
+        Plan::End(_) | Plan::Publish { .. } => Ok(outcome),
     }
 }
 

@@ -122,22 +122,25 @@ mod tests {
         }
     }
 
+    /// Status and time of the refusal, the versions, the tool's variables, and what is made of it.
+    type Case<'a> = ((u16, Duration), &'a [RemoteVersion], &'a [&'a str], Reason);
+
     #[test]
     fn state_tells_the_meanings_of_a_refusal_apart() {
         let quick = Duration::from_millis(200);
         let one = [version(0, &["KEY"], false)];
         let old = [version(0, &["GONE"], true), version(1, &[], false)];
         let many: Vec<_> = (0..3).map(|patch| version(patch, &[], false)).collect();
-        let table: [(u16, Duration, &[RemoteVersion], &[&str], Reason); 7] = [
-            (400, Duration::from_secs(90), &one, &["KEY"], Reason::BuildFailed),
-            (400, quick, &[], &[], Reason::VariablesMissing),
-            (400, quick, &one, &[], Reason::VariablesMissing),
-            (400, quick, &one, &["KEY"], Reason::PublishRefused),
-            (400, quick, &old, &[], Reason::PublishRefused),
-            (400, quick, &many, &[], Reason::PublishRefused),
-            (404, quick, &one, &["KEY"], Reason::ProjectNotFound),
+        let table: [Case<'_>; 7] = [
+            ((400, Duration::from_secs(90)), &one, &["KEY"], Reason::BuildFailed),
+            ((400, quick), &[], &[], Reason::VariablesMissing),
+            ((400, quick), &one, &[], Reason::VariablesMissing),
+            ((400, quick), &one, &["KEY"], Reason::PublishRefused),
+            ((400, quick), &old, &[], Reason::PublishRefused),
+            ((400, quick), &many, &[], Reason::PublishRefused),
+            ((404, quick), &one, &["KEY"], Reason::ProjectNotFound),
         ];
-        for (status, elapsed, versions, has, reason) in table {
+        for ((status, elapsed), versions, has, reason) in table {
             let outcome = outcome(&refused(status), elapsed, "tools/weather", versions, Some(&tool(has)));
             assert!(
                 matches!(&outcome, Outcome::Stalled { reason: found, .. } if *found == reason),
