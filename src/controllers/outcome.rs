@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::memory::MISSING_LOOK;
 use crate::amigo;
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::object;
@@ -103,6 +104,19 @@ impl Outcome {
         let estimate = if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) };
         let message = format!("waits for one of the organization's calls a minute to {what}; estimated: {estimate}");
         Self::Working { reason: Reason::QueuedForBudget, message, again: Duration::from_secs(60) }
+    }
+
+    /// What the object stands for was not found, which one read does not prove. A resync says nothing of it yet.
+    #[must_use]
+    pub fn not_found_yet(class: amigo::Class) -> Self {
+        match class {
+            amigo::Class::Resync | amigo::Class::Rewrite => Self::Unchanged { again: MISSING_LOOK },
+            amigo::Class::Interactive | amigo::Class::Recovery => Self::Working {
+                reason: Reason::ProgressingWithRetry,
+                message: "the service does not find it, and is asked again before it counts as gone".into(),
+                again: MISSING_LOOK,
+            },
+        }
     }
 
     /// What the conditions should say; `None` when they stay as they are.

@@ -14,7 +14,6 @@ use super::Context;
 use super::connection::{Connection, connect, connect_for_clean_up};
 use super::deprecate::{Clearance, Order, clear};
 use super::driver::{Kind, Visit};
-use super::memory::MISSING_LOOK;
 use super::outcome::{Interrupt, Outcome, WAITING_LOOK};
 use super::ownership;
 use crate::amigo::types::{CreateTool, ModifyTool, Tag, Tool as RemoteTool};
@@ -118,7 +117,7 @@ async fn synchronise(
         };
         tracing::debug!(object = %tool.describe(), ?plan, "decided");
         if !is_settled_fact(&plan, &uid, ctx) {
-            return Ok(Some(Outcome::Unchanged { again: MISSING_LOOK }));
+            return Ok(Some(Outcome::not_found_yet(class)));
         }
         match plan {
             Plan::InSync => return Ok(None),

@@ -17,7 +17,6 @@ use self::publishes::State as PublishState;
 use super::Context;
 use super::connection::{Connection, connect, connect_for_clean_up};
 use super::driver::{Kind, Visit};
-use super::memory::MISSING_LOOK;
 use super::outcome::{Interrupt, Outcome};
 use super::tool::rivals::age;
 use super::tool::target;
@@ -355,7 +354,7 @@ fn settle(
         Plan::End(Outcome::Stalled { reason: Reason::RemoteMissing, .. })
             if !ctx.memory.is_missing(&handle.object().uid().unwrap_or_default()) =>
         {
-            Outcome::Unchanged { again: MISSING_LOOK }
+            Outcome::not_found_yet(look.class)
         }
         Plan::End(outcome) => outcome,
         Plan::Publish { .. } => {
