@@ -38,7 +38,7 @@ impl Kind for Organization {
             Err(interrupt) => {
                 // Those who clean up with a token that still lives are answered all the same.
                 if let Some(verdict) = verdict_of(&interrupt) {
-                    answer_deprecations(handle, status, &this, &verdict, ctx).await?;
+                    answer_deprecations(handle, status, &this, &|_| verdict.clone(), ctx).await?;
                 }
                 return Err(interrupt);
             }
@@ -67,7 +67,7 @@ impl Kind for Organization {
                 }
             }
             let verdict = Verdict { state: State::Reconciling, reason: Reason::InUse, message: message.clone() };
-            answer_deprecations(handle, status, &this, &verdict, ctx).await?;
+            answer_deprecations(handle, status, &this, &|_| verdict.clone(), ctx).await?;
             return Ok(Outcome::waiting(Reason::InUse, message));
         }
         ctx.connections.remove(&this);
@@ -123,34 +123,36 @@ async fn ready(
     this: &Key,
     ctx: &Context,
 ) -> Result<Outcome, Interrupt> {
-    let user = status.user_id.clone().unwrap_or_default();
-    let signed_in = format!("signed in as user {user}");
-    let verdict = Verdict { state: State::Ready, reason: Reason::Succeeded, message: signed_in.clone() };
-    let held = answer_deprecations(handle, status, this, &verdict, ctx).await?;
-    if held == 0 {
-        return Ok(Outcome::Ready { message: signed_in, again: STALLED_LOOK });
-    }
-    let again = if status.last_handled_confirmation.as_deref() == Some(held.to_string().as_str()) {
-        " (remove the annotation of this value first: it was used)"
-    } else {
-        ""
+    let limit = handle.object().spec.max_deprecations_per_hour;
+    let verdict = |status: &OrganizationStatus| {
+        let message = signed_in(status, limit);
+        Verdict { state: State::Ready, reason: Reason::Succeeded, message }
     };
-    let message = format!(
-        "{signed_in}; {held} deprecations are held, as more than {} were asked for in an hour: check them, then annotate \
-         `{CONFIRM_DEPRECATIONS}: \"{held}\"`{again}",
-        handle.object().spec.max_deprecations_per_hour
-    );
-    Ok(Outcome::Ready { message, again: HELD_LOOK })
+    answer_deprecations(handle, status, this, &verdict, ctx).await?;
+    let again = if status.held_deprecations.is_some() { HELD_LOOK } else { STALLED_LOOK };
+    Ok(Outcome::Ready { message: verdict(status).message, again })
 }
 
-/// Answers what objects ask for; what is let through stands in the status before they hear of it. Returns how many are held.
+/// The message of a Ready Organization, with what is held.
+fn signed_in(status: &OrganizationStatus, limit: i32) -> String {
+    let signed_in = format!("signed in as user {}", status.user_id.as_deref().unwrap_or_default());
+    let Some(held) = status.held_deprecations else { return signed_in };
+    let used = status.last_handled_confirmation.as_deref() == Some(held.to_string().as_str());
+    let first = if used { " (remove the annotation of this value first: it was used)" } else { "" };
+    format!(
+        "{signed_in}; {held} deprecations are held, as more than {limit} were asked for in an hour: check them, then annotate \
+         `{CONFIRM_DEPRECATIONS}: \"{held}\"`{first}"
+    )
+}
+
+/// Answers what objects ask for; what is let through stands in the status before they hear of it.
 async fn answer_deprecations(
     handle: &mut Handle<Organization>,
     status: &mut OrganizationStatus,
     this: &Key,
-    verdict: &Verdict,
+    verdict: &(dyn Fn(&OrganizationStatus) -> Verdict + Sync),
     ctx: &Context,
-) -> Result<i32, Interrupt> {
+) -> Result<(), Interrupt> {
     let now = ctx.clock.now();
     let annotation = annotations::value(handle.object(), CONFIRM_DEPRECATIONS).map(str::to_owned);
     if annotation.is_none() {
@@ -171,13 +173,13 @@ async fn answer_deprecations(
     status.recent_deprecations = recent;
     status.held_deprecations = (answer.held > 0).then_some(answer.held);
     if !answer.granted.is_empty() {
-        handle.write_status(status.clone(), verdict, now).await?;
+        handle.write_status(status.clone(), &verdict(status), now).await?;
     }
     for (uid, _) in &open {
         let granted = answer.granted.contains(uid);
         ctx.deprecations.answer(this, uid, if granted { Grant::Granted } else { Grant::Held });
     }
-    Ok(answer.held)
+    Ok(())
 }
 
 fn allowed_endpoint(organization: &Organization, ctx: &Context) -> Result<Endpoint, Outcome> {
