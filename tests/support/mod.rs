@@ -42,7 +42,7 @@ use recorder::{Id, Recorder};
 pub const ACME: &str = "acme";
 
 /// The longest that anything is waited for.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How often something is looked at that does not tell when it changes.
 const LOOK: Duration = Duration::from_millis(20);
@@ -82,7 +82,7 @@ pub struct World {
     pub neighbour: Option<String>,
     /// The service.
     pub sandbox: Sandbox,
-    cluster: &'static Cluster,
+    cluster: Cluster,
     client: Client,
     endpoint: String,
     recorder: Recorder,
@@ -112,7 +112,11 @@ impl World {
 
     /// A world in which no operator runs yet.
     pub fn without_operator(name: &str, setup: Setup) -> Self {
-        let cluster = controlplane::shared().expect("a control plane");
+        Self::on(controlplane::shared().expect("a control plane"), name, setup)
+    }
+
+    /// A world on a control plane of the test's own, in which no operator runs yet.
+    pub fn on(cluster: &Cluster, name: &str, setup: Setup) -> Self {
         let namespace = cluster.create_namespace(name).unwrap();
         let system = cluster.create_namespace(&format!("{name}-system")).unwrap();
         let neighbour = setup.neighbour.then(|| cluster.create_namespace(&format!("{name}-other")).unwrap());
@@ -138,11 +142,11 @@ impl World {
             runtime: Some(runtime),
             operators: Vec::new(),
             finished: false,
+            cluster: cluster.clone(),
             system,
             namespace,
             neighbour,
             sandbox,
-            cluster,
             client,
             endpoint,
             recorder,
@@ -448,7 +452,7 @@ impl World {
 
     /// What the operator asked of the API server.
     pub fn requests(&self) -> Vec<Request> {
-        audit::of_operator(self.cluster, &self.system)
+        audit::of_operator(&self.cluster, &self.system)
     }
 
     /// How often the operator has written to the API server.
@@ -534,7 +538,7 @@ impl World {
             ("the log", self.log()),
             ("the objects", serde_json::to_string(&states).unwrap()),
             ("the Events", serde_json::to_string(&self.all_events()).unwrap()),
-            ("the audit log", audit::lines(self.cluster, &self.namespace).join("\n")),
+            ("the audit log", audit::lines(&self.cluster, &self.namespace).join("\n")),
         ];
         let mut leaks = Vec::new();
         for canary in self.canaries.lock().unwrap().iter() {
