@@ -69,6 +69,23 @@ fn a_version_that_is_deleted_while_it_is_built_is_deprecated_once_it_is_there() 
 }
 
 #[test]
+fn a_tool_that_is_deleted_while_a_version_is_built_waits_for_it() {
+    let world = with_publishes_of("midtool", 4.0);
+    let id = weather(&world, "deletionPolicy: Deprecate");
+    world.apply(&version("1.0.0", ""));
+    world.until("the publish is under way", || world.tool(&id).under_way.is_some());
+    world.delete("Tool", "weather");
+    world.gone("Tool", "weather");
+    assert!(world.tool(&id).deprecated);
+    assert_eq!(
+        world.sandbox.counters()[&Operation::DeprecateTool].answers.get(&409),
+        None,
+        "it does not even try before"
+    );
+    world.finish();
+}
+
+#[test]
 fn an_object_made_anew_is_taken_for_what_it_is() {
     let world = World::new("anew");
     let id = weather(&world, "");
@@ -99,6 +116,20 @@ fn what_is_edited_while_it_waits_for_its_turn_is_sent_as_it_is_then() {
     world.until("the last edit is sent", || world.tool(&id).description == "Edit 4.");
     let calls = world.sandbox.calls(Operation::ModifyTool);
     assert!(calls <= 3, "{calls} calls for five edits at once");
+    world.finish();
+}
+
+#[test]
+fn a_tool_is_deprecated_although_the_credentials_were_deleted_before() {
+    let world = World::new("nokey");
+    let id = weather(&world, "deletionPolicy: Deprecate");
+    world.delete("Secret", "acme-api-key");
+    world.reason("Organization", "acme", "SecretNotFound");
+    world.delete("Tool", "weather");
+    world.gone("Tool", "weather");
+    assert!(world.tool(&id).deprecated, "the token still lives");
+    world.delete("Organization", "acme");
+    world.gone("Organization", "acme");
     world.finish();
 }
 
