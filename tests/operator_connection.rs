@@ -4,14 +4,16 @@
 
 mod support;
 
-use amigo_operator::sandbox::{Operation, Project};
+use std::time::{Duration, Instant};
+
+use amigo_operator::sandbox::{Operation, Project, Settings};
 use serde_json::json;
 
 use support::manifests::{
     DESCRIPTION, acme, all, credentials, credentials_with, env, env_from, organization, secret, tool, variables,
     version,
 };
-use support::{ACME, Setup, World, field, has_reason, is_ready, message, oracle};
+use support::{ACME, Setup, World, field, has_reason, is_ready, message, oracle, reason_of};
 
 /// One object of each kind.
 const EVERYTHING: [(&str, &str); 4] =
@@ -324,5 +326,73 @@ fn a_namespace_goes_whole() {
     assert!(!world.tool(&id).deprecated);
     assert!(world.tool("other").deprecated, "that order stood in a manifest");
     assert!(world.tool(&id).variables.keys().eq(["A"]), "what the retained version requires stays");
+    world.finish();
+}
+
+#[test]
+fn tokens_that_expire_are_renewed_in_time() {
+    let service = Settings { token_seconds: 20.0, ..Settings::default() };
+    let world = World::with("expiry", Setup { service, ..Setup::default() });
+    let id = weather(&world);
+    let began = Instant::now();
+    for n in 0.. {
+        let description = format!("Edit {n}.");
+        world.edit("Tool", "weather", &json!({"description": description}));
+        world.until("the edit is sent", || world.tool(&id).description == description);
+        world.ready("Tool", "weather");
+        if world.sandbox.calls(Operation::SignIn) >= 3 {
+            break;
+        }
+        // A pace that the limits allow.
+        world.until("some time has passed", || began.elapsed() >= Duration::from_secs(5 * (n + 1)));
+    }
+    let refused = world.sandbox.counters()[&Operation::ModifyTool].answers.get(&401).copied().unwrap_or_default();
+    println!("{refused} calls were refused for an expired token");
+    assert_eq!(world.reasons("Organization", "acme"), ["Succeeded"]);
+    world.finish();
+}
+
+#[test]
+fn nothing_of_a_namespace_is_touched_once_it_is_not_allowed_any_more() {
+    let world = World::with("withdrawn", Setup { neighbour: true, ..Setup::default() });
+    let other = world.neighbour.clone().unwrap();
+    let reference = format!("organizationRef: {{name: acme, namespace: {}}}", world.namespace);
+    let manifest = tool("weather", "deletionPolicy: Deprecate").replace("organizationRef: {name: acme}", &reference);
+    world.apply(&all([credentials(&world), organization(&world, "allowedNamespaces: {from: All}")]));
+    let (before, after) = (world.canary(), world.canary());
+    world.apply_in(
+        &other,
+        &all([
+            manifest,
+            secret("s", &format!("A: {before}")),
+            variables("weather", &env_from("s")),
+            version("1.0.0", ""),
+        ]),
+    );
+    for kind in ["Tool", "ToolEnvSecret"] {
+        world.wait_in(&other, kind, "weather", is_ready, "is Ready");
+    }
+    world.wait_in(&other, "ToolVersion", "weather-1.0.0", is_ready, "is Ready");
+    world.apply(&organization(&world, ""));
+    let withdrawn = |object: &serde_json::Value| has_reason(object, "NamespaceNotAllowed");
+    world.wait_in(&other, "Tool", "weather", withdrawn, "is not allowed");
+    world.apply_in(&other, &all([secret("s", &format!("A: {after}")), version("1.0.1", "")]));
+    world.wait_in(
+        &other,
+        "ToolVersion",
+        "weather-1.0.1",
+        |object| !is_ready(object) && reason_of(object).is_some(),
+        "waits",
+    );
+    let stays = |object: &serde_json::Value| {
+        object["metadata"]["generation"] == object["status"]["observedGeneration"] && !is_ready(object)
+    };
+    world.wait_in(&other, "ToolEnvSecret", "weather", stays, "is not Ready any more");
+    assert_eq!(world.variable("weather", "A"), Some(before));
+    world.kubectl(&["--namespace", &other, "delete", "tools.amigo.ai", "weather", "--wait=false"]);
+    let blocked = |object: &serde_json::Value| has_reason(object, "DeletionBlocked");
+    world.wait_in(&other, "Tool", "weather", blocked, "is blocked");
+    let tool = world.tool("weather");
+    assert!(!tool.deprecated && tool.active_versions() == ["1.0.0"]);
     world.finish();
 }

@@ -324,3 +324,28 @@ fn a_blocked_deletion_goes_on_when_its_obstacle_goes() {
     assert!(world.tool(&id).deprecated);
     world.finish();
 }
+
+#[test]
+fn held_deprecations_are_still_held_after_a_restart() {
+    let mut world = World::new("heldagain");
+    world.apply(&all([acme(&world), organization(&world, "maxDeprecationsPerHour: 2"), tool("weather", "")]));
+    let numbers = ["1.0.0", "1.0.1", "1.0.2", "1.0.3"];
+    world.apply(&all(numbers.map(|number| version(number, ""))));
+    for number in numbers {
+        world.ready("ToolVersion", &format!("weather-{number}"));
+    }
+    world.edit("Tool", "weather", &json!({"deprecatedVersions": "<1.0.3"}));
+    let three = |object: &serde_json::Value| object["status"]["heldDeprecations"] == json!(3);
+    world.wait_for("Organization", "acme", three, "holds three deprecations");
+    world.kill_operator();
+    world.start_operator();
+    world.request("Tool", "weather");
+    world.request("Organization", "acme");
+    world.wait_for("Organization", "acme", three, "still holds three deprecations");
+    assert_eq!(world.tool("weather").active_versions(), numbers);
+    world.annotate("Organization", "acme", "confirm-deprecations", "3");
+    world.until("they are deprecated", || world.tool("weather").active_versions() == ["1.0.3"]);
+    assert_eq!(world.sandbox.calls(Operation::DeprecateVersions), 1);
+    world.ready("Tool", "weather");
+    world.finish();
+}

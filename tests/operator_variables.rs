@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use amigo_operator::sandbox::{NewVersion, Operation, ToolEdit, Variable};
+use amigo_operator::sandbox::{Effect, Fault, NewVersion, Operation, ToolEdit, Variable};
 use serde_json::json;
 
 use support::manifests::{acme, all, env, env_from, env_from_key, secret, tool, variables};
@@ -215,5 +215,71 @@ fn one_variable_belongs_to_one_object_and_has_one_visibility() {
     ]));
     world.reason("ToolEnvSecret", "younger", "VisibilityMismatch");
     assert_eq!(world.variable(&id, "A").as_deref(), Some("younger"));
+    world.finish();
+}
+
+#[test]
+fn a_secret_of_two_tools_is_sent_once_to_each() {
+    let world = World::new("shared");
+    let id = weather(&world);
+    let of_other =
+        variables("other", &env_from("credentials")).replace("toolRef: {name: weather}", "toolRef: {name: other}");
+    let (before, after) = (world.canary(), world.canary());
+    world.apply(&all([
+        tool("other", ""),
+        secret("credentials", &format!("A: {before}")),
+        variables("weather", &env_from("credentials")),
+        of_other,
+    ]));
+    world.ready("ToolEnvSecret", "weather");
+    world.ready("ToolEnvSecret", "other");
+    let calls = world.sandbox.calls(Operation::ModifyVariables);
+    rotate(&world, &format!("A: {after}"), || {
+        [id.as_str(), "other"].iter().all(|tool| world.variable(tool, "A").as_ref() == Some(&after))
+    });
+    world.request("ToolEnvSecret", "weather");
+    world.request("ToolEnvSecret", "other");
+    assert_eq!(world.sandbox.calls(Operation::ModifyVariables), calls + 2);
+    world.finish();
+}
+
+#[test]
+fn a_lost_answer_to_variables_is_made_good() {
+    for effect in [Effect::LostAfterEffect { seconds: None }, Effect::LostBeforeEffect] {
+        let world = World::new("lostvariables");
+        let id = weather(&world);
+        let (before, after) = (world.canary(), world.canary());
+        world.sandbox.add_fault(Fault::once("modify-variables", effect.clone()));
+        world.apply(&all([
+            secret("credentials", &format!("A: {before}")),
+            variables("weather", &env_from("credentials")),
+        ]));
+        world.ready("ToolEnvSecret", "weather");
+        assert_eq!(world.variable(&id, "A"), Some(before));
+        world.sandbox.add_fault(Fault::once("modify-variables", effect));
+        rotate(&world, &format!("A: {after}"), || world.variable(&id, "A").as_ref() == Some(&after));
+        world.request("ToolEnvSecret", "weather");
+        world.ready("ToolEnvSecret", "weather");
+        world.delete("ToolEnvSecret", "weather");
+        world.gone("ToolEnvSecret", "weather");
+        assert!(world.tool(&id).variables.is_empty());
+        world.finish();
+    }
+}
+
+#[test]
+fn the_deletion_of_variables_waits_for_a_suspended_organization() {
+    let world = World::new("blocked");
+    let id = weather(&world);
+    world.apply(&variables("weather", &env(&[("A", "1")])));
+    world.ready("ToolEnvSecret", "weather");
+    world.edit("Organization", "acme", &json!({"suspend": true}));
+    world.reason("Organization", "acme", "Suspended");
+    world.delete("ToolEnvSecret", "weather");
+    world.reason("ToolEnvSecret", "weather", "DeletionBlocked");
+    assert!(world.tool(&id).variables.contains_key("A"));
+    world.edit("Organization", "acme", &json!({"suspend": false}));
+    world.gone("ToolEnvSecret", "weather");
+    assert!(world.tool(&id).variables.is_empty());
     world.finish();
 }
