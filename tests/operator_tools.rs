@@ -256,9 +256,10 @@ fn deprecations_beyond_the_limit_are_held_until_a_person_confirms_their_number()
     for name in names {
         world.delete("Tool", name);
     }
-    let two = |object: &serde_json::Value| object["status"]["heldDeprecations"] == json!(2);
-    let holds = world.wait_for("Organization", "acme", two, "holds two deprecations");
-    assert!(message(&holds).contains("amigo.ai/confirm-deprecations"), "{holds}");
+    let holds_two = |object: &serde_json::Value| {
+        object["status"]["heldDeprecations"] == json!(2) && message(object).contains("amigo.ai/confirm-deprecations")
+    };
+    world.wait_for("Organization", "acme", holds_two, "holds two deprecations, and says how to confirm them");
     let deprecated = || world.sandbox.tools(ACME).iter().filter(|tool| tool.deprecated).count();
     world.until("one is deprecated", || deprecated() == 1);
     let held = |name: &&&str| world.get("Tool", name).is_some_and(|tool| has_reason(&tool, "DeprecationHeld"));

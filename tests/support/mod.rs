@@ -81,6 +81,7 @@ pub struct World {
     folder: tempfile::TempDir,
     // Taken when the world ends.
     runtime: Option<Runtime>,
+    refusals_expected: bool,
     finished: bool,
 }
 
@@ -129,6 +130,7 @@ impl World {
             folder: tempfile::tempdir().unwrap(),
             runtime: Some(runtime),
             operators: Vec::new(),
+            refusals_expected: false,
             finished: false,
             cluster: cluster.clone(),
             system,
