@@ -89,8 +89,8 @@ fn start_operator(cluster: &Cluster, binaries: &Path, log: &Path, api: &str) -> 
     let crds = controlplane::project_crds();
     cluster.kubectl(&["apply", "--server-side", "--filename", &crds.display().to_string()])?;
     for namespace in [SYSTEM, NAMESPACE] {
-        let manifest = format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}}}}}");
-        cluster.kubectl_with_input(&["apply", "--filename", "-"], &manifest)?;
+        let manifest = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        cluster.kubectl_with_input(&["apply", "--filename", "-"], &manifest.to_string())?;
     }
     let rbac = cargo::workspace().join("deploy/kustomize/rbac.yaml");
     cluster.kubectl(&["apply", "--filename", &rbac.display().to_string()])?;
