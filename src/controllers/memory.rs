@@ -97,6 +97,12 @@ impl Memory {
     }
 }
 
+/// A number of seconds as it stands in a manifest, where it is never negative.
+#[must_use]
+pub fn seconds(seconds: i32) -> Duration {
+    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
+}
+
 /// A period of 90 to 110 %, always the same for a uid.
 #[must_use]
 pub fn jittered(uid: &str, period: Duration) -> Duration {

@@ -72,12 +72,6 @@ impl Remote {
         Ok(tool)
     }
 
-    /// The tool as last read, however long ago.
-    #[must_use]
-    pub fn known_tool(&self, at: &Established, id: &str) -> Option<Arc<Tool>> {
-        known(&self.tools, &key(at, id)).flatten()
-    }
-
     /// All versions of the tool, from a read that began at most `age` ago; and whether they differ from the list before.
     pub async fn versions(
         &self,

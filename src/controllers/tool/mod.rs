@@ -14,6 +14,7 @@ use super::Context;
 use super::connection::{Connection, connect, connect_for_clean_up};
 use super::deprecate::{Clearance, Order, clear};
 use super::driver::{Kind, Visit};
+use super::memory::seconds;
 use super::outcome::{Interrupt, Outcome, WAITING_LOOK};
 use super::ownership;
 use crate::amigo::types::{CreateTool, ModifyTool, Tag, Tool as RemoteTool};
@@ -83,10 +84,6 @@ impl Kind for Tool {
         }
         deprecate(handle, &id, &connection, ctx).await
     }
-}
-
-fn seconds(seconds: i32) -> Duration {
-    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
 }
 
 /// Observes, decides and acts until nothing is left to do (`None`) or something must be waited for.

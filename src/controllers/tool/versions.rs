@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::{seconds, wants_specifier};
+use super::wants_specifier;
 use crate::amigo::types::ToolVersion;
 use crate::amigo::{Class, Operation, Specifier};
 use crate::controllers::Context;
 use crate::controllers::connection::Connection;
 use crate::controllers::deprecate::{Clearance, Order, clear};
 use crate::controllers::driver::Visit;
+use crate::controllers::memory::seconds;
 use crate::controllers::outcome::{Interrupt, Outcome};
 use crate::controllers::ownership;
 use crate::controllers::tool_version::is_publishing;

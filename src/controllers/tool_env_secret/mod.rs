@@ -19,7 +19,7 @@ use self::resolve::{Problem, Resolved, Secrets, resolve};
 use super::Context;
 use super::connection::{Connection, connect};
 use super::driver::{Kind, Visit};
-use super::memory::jittered;
+use super::memory::{jittered, seconds};
 use super::outcome::{Interrupt, Outcome};
 use super::tool::rivals::age;
 use super::tool::target;
@@ -352,10 +352,6 @@ enum Answer {
     Done,
     /// It has other names than were read; if that stays so, this is the outcome.
     Disagrees(Outcome),
-}
-
-fn seconds(seconds: i32) -> Duration {
-    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
 }
 
 /// The Secrets that an object names, read one by one.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kube::ResourceExt;
 
 use super::decide::{Flight, Plan};
-use super::{Look, plan, record, seconds};
+use super::{Look, plan, record};
 use crate::amigo::types::VersionNumber;
 use crate::amigo::{Class, Operation, Specifier};
 use crate::controllers::Context;
@@ -92,7 +92,7 @@ async fn deprecate(
     }
     if ctx.publishes.is_busy(tool_id) {
         let message = "waits for a publish of the tool to end before the version is deprecated";
-        return Ok(Outcome::working(Reason::Publishing, message, seconds(30)));
+        return Ok(Outcome::working(Reason::Publishing, message, Duration::from_secs(30)));
     }
     let (namespace, tool) = (handle.namespace(), handle.object().spec.tool_ref.name.clone());
     let mark = ownership::mark(&ctx.settings.owner_id, &namespace, &tool);

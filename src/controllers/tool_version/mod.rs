@@ -17,6 +17,7 @@ use self::publishes::State as PublishState;
 use super::Context;
 use super::connection::{Connection, connect, connect_for_clean_up};
 use super::driver::{Kind, Visit};
+use super::memory::seconds;
 use super::outcome::{Interrupt, Outcome};
 use super::tool::rivals::age;
 use super::tool::target;
@@ -137,10 +138,6 @@ struct Look<'a> {
     age: Duration,
     class: Class,
     requested: bool,
-}
-
-fn seconds(seconds: i32) -> Duration {
-    Duration::from_secs(u64::try_from(seconds).unwrap_or_default())
 }
 
 /// Reads the list, decides, and acts; a publish is decided twice, the second time on a list that was read for it.
