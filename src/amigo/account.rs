@@ -247,6 +247,7 @@ async fn hand_out(account: Weak<Account>) {
         // At least a millisecond, so that a slot that becomes free at this very moment is free then.
         let wake = next.map_or(look, |next| next.min(look)).max(Instant::now() + Duration::from_millis(1));
         tokio::select! {
+            biased;
             () = tokio::time::sleep_until(wake) => {}
             () = account.changed.notified() => {}
         }

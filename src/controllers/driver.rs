@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use kube::ResourceExt;
-use kube::runtime::controller::Action;
 
 use super::Context;
 use super::memory::jittered;
@@ -46,37 +45,38 @@ pub struct Visit {
     pub settled: bool,
 }
 
-/// A reconcile that is tried again; kube's error path applies the delay.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Failure {
+/// When to look again, if nothing wakes the object before.
+type Again = Option<Duration>;
+
+/// A reconcile that is tried again.
+#[derive(Debug)]
+struct Failure {
     /// When to try again.
-    pub after: Duration,
+    after: Duration,
     /// What failed.
-    pub message: String,
+    message: String,
 }
 
-/// Reconciles one object. A panic stays its own.
-pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Action, Failure> {
+/// Reconciles one object, and says when to look again. A panic stays its own.
+pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Again {
     let uid = object.uid().unwrap_or_default();
     let describe = object.describe();
     let _timer = ctx.metrics.reconcile_started(&K::kind(&()));
-    let Ok(result) = AssertUnwindSafe(visit(object, &ctx)).catch_unwind().await else {
-        ctx.metrics.reconcile_panicked(&K::kind(&()));
-        tracing::error!(object = %describe, "a reconcile panicked; the others go on");
-        return Err(Failure { after: ctx.memory.failed(&uid), message: "the reconcile panicked".into() });
-    };
-    result
+    match AssertUnwindSafe(visit(object, &ctx)).catch_unwind().await {
+        Ok(Ok(again)) => again,
+        Ok(Err(Failure { after, message })) => {
+            tracing::info!(object = %describe, error = %message, again_seconds = after.as_secs(), "a reconcile failed");
+            Some(after)
+        }
+        Err(_) => {
+            ctx.metrics.reconcile_panicked(&K::kind(&()));
+            tracing::error!(object = %describe, "a reconcile panicked; the others go on");
+            Some(ctx.memory.failed(&uid))
+        }
+    }
 }
 
-/// When kube's runtime asks what to do after a failure.
-#[allow(clippy::needless_pass_by_value, reason = "the signature is kube's")]
-pub fn error_policy<K: Kind>(object: Arc<K>, failure: &Failure, _ctx: Arc<Context>) -> Action {
-    tracing::info!(object = %object.describe(), error = %failure, again_seconds = failure.after.as_secs(), "a reconcile failed");
-    Action::requeue(failure.after)
-}
-
-async fn visit<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Action, Failure> {
+async fn visit<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Again, Failure> {
     let uid = object.uid().unwrap_or_default();
     let mut handle = Handle::new(ctx.client.clone(), ctx.may_write(), (*object).clone());
     let mut status = handle.status();
@@ -169,13 +169,13 @@ fn blocked(outcome: Outcome) -> Outcome {
     }
 }
 
-async fn let_go<K: Kind>(mut handle: Handle<K>, message: &str, ctx: &Context) -> Result<Action, Failure> {
+async fn let_go<K: Kind>(mut handle: Handle<K>, message: &str, ctx: &Context) -> Result<Again, Failure> {
     let uid = handle.object().uid().unwrap_or_default();
     match handle.remove_finalizer().await {
         Ok(()) => {
             tracing::info!(object = %handle.object().describe(), "cleaned up: {message}");
             ctx.memory.forget(&uid);
-            Ok(Action::await_change())
+            Ok(None)
         }
         Err(error) => failed(&error, &uid, ctx),
     }
@@ -201,11 +201,11 @@ async fn announce<K: Kind>(before: &K, verdict: &Verdict, ctx: &Context) {
     ctx.events.publish(before, kind, verdict.reason, &verdict.message, ctx.clock.now()).await;
 }
 
-fn failed(error: &object::Error, uid: &str, ctx: &Context) -> Result<Action, Failure> {
+fn failed(error: &object::Error, uid: &str, ctx: &Context) -> Result<Again, Failure> {
     match error {
-        object::Error::Gone(_) | object::Error::NotLeader => Ok(Action::await_change()),
+        object::Error::Gone(_) | object::Error::NotLeader => Ok(None),
         // The cache is behind: its next event brings the object again.
-        object::Error::Changed(_) => Ok(Action::requeue(Duration::from_secs(1))),
+        object::Error::Changed(_) => Ok(Some(Duration::from_secs(1))),
         object::Error::Server(_) | object::Error::Timeout => {
             Err(Failure { after: ctx.memory.failed(uid), message: error.to_string() })
         }
@@ -213,7 +213,7 @@ fn failed(error: &object::Error, uid: &str, ctx: &Context) -> Result<Action, Fai
 }
 
 /// When to look again.
-fn next(outcome: &Outcome, uid: &str, ctx: &Context) -> Result<Action, Failure> {
+fn next(outcome: &Outcome, uid: &str, ctx: &Context) -> Result<Again, Failure> {
     let again = match outcome {
         Outcome::Retrying { message, after, .. } => {
             let after = ctx.memory.failed(uid).max(*after);
@@ -222,8 +222,8 @@ fn next(outcome: &Outcome, uid: &str, ctx: &Context) -> Result<Action, Failure> 
         Outcome::Ready { again, .. } | Outcome::Working { again, .. } | Outcome::Unchanged { again } => *again,
         Outcome::Waiting { .. } => jittered(uid, WAITING_LOOK),
         Outcome::Stalled { .. } => jittered(uid, STALLED_LOOK),
-        Outcome::Suspended { .. } | Outcome::Gone { .. } => return Ok(Action::await_change()),
+        Outcome::Suspended { .. } | Outcome::Gone { .. } => return Ok(None),
     };
     ctx.memory.succeeded(uid);
-    Ok(Action::requeue(again.max(Duration::from_millis(100))))
+    Ok(Some(again.max(Duration::from_millis(100))))
 }

@@ -1,6 +1,6 @@
 //! What this process remembers of objects between reconciles. Nothing here must survive: a restart only looks again.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub const MISSING_LOOK: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct Memory {
     started: Instant,
-    objects: Mutex<HashMap<String, Remembered>>,
+    objects: Mutex<BTreeMap<String, Remembered>>,
 }
 
 #[derive(Debug, Default, Clone)]

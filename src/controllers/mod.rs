@@ -17,12 +17,8 @@ pub mod wake;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::runtime::controller::{self, applier};
-use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::task::TaskTracker;
 
 use self::connection::{Connections, Established, organization_key};
@@ -37,7 +33,7 @@ use crate::clock::Clock;
 use crate::kubernetes::events::Publisher;
 use crate::kubernetes::lease::Leadership;
 use crate::kubernetes::object::{self, MayWrite, bounded};
-use crate::kubernetes::queue::{Queue, requests};
+use crate::kubernetes::queue::{self, Queue};
 use crate::kubernetes::watch::{Cache, Key};
 use crate::operator::metrics::Metrics;
 use crate::resources::{Organization, Resource, Tool, ToolEnvSecret, ToolVersion};
@@ -57,25 +53,25 @@ pub struct Settings {
 #[derive(Clone)]
 pub struct Queues {
     /// Organizations to look at.
-    pub organizations: Queue<Organization>,
+    pub organizations: Queue,
     /// Tools to look at.
-    pub tools: Queue<Tool>,
+    pub tools: Queue,
     /// ToolVersions to look at.
-    pub versions: Queue<ToolVersion>,
+    pub versions: Queue,
     /// ToolEnvSecrets to look at.
-    pub variables: Queue<ToolEnvSecret>,
+    pub variables: Queue,
 }
 
 /// The ends of the queues that the controllers read.
 pub struct Requests {
     /// Organizations to look at.
-    pub organizations: UnboundedReceiver<ObjectRef<Organization>>,
+    pub organizations: queue::Requests,
     /// Tools to look at.
-    pub tools: UnboundedReceiver<ObjectRef<Tool>>,
+    pub tools: queue::Requests,
     /// ToolVersions to look at.
-    pub versions: UnboundedReceiver<ObjectRef<ToolVersion>>,
+    pub versions: queue::Requests,
     /// ToolEnvSecrets to look at.
-    pub variables: UnboundedReceiver<ObjectRef<ToolEnvSecret>>,
+    pub variables: queue::Requests,
 }
 
 impl Queues {
@@ -223,21 +219,17 @@ pub async fn run(ctx: Arc<Context>, requests: Requests) {
     );
 }
 
-async fn run_kind<K: Kind>(ctx: Arc<Context>, cache: Cache<K>, queue: UnboundedReceiver<ObjectRef<K>>) {
-    let reconcile = |object: Arc<K>, ctx: Arc<Context>| Box::pin(driver::reconcile(object, ctx));
-    applier(
-        reconcile,
-        driver::error_policy,
-        ctx,
-        cache.store(),
-        Box::pin(requests(queue)),
-        controller::Config::default(),
-    )
-    .for_each(|result| async move {
-        match result {
-            Ok(_) | Err(controller::Error::ObjectNotFound(_) | controller::Error::ReconcilerFailed(..)) => {}
-            Err(error) => tracing::error!(kind = %K::kind(&()), %error, "the controller's queue failed"),
+async fn run_kind<K: Kind>(ctx: Arc<Context>, cache: Cache<K>, requests: queue::Requests) {
+    let look = |(namespace, name): Key| {
+        let object = cache.get(&namespace, &name);
+        let ctx = Arc::clone(&ctx);
+        async move {
+            match object {
+                Some(object) => driver::reconcile(object, ctx).await,
+                // Gone, or not seen yet: the watch brings it when it is there.
+                None => None,
+            }
         }
-    })
-    .await;
+    };
+    queue::run(requests, look).await;
 }

@@ -1,6 +1,6 @@
 //! What this process last read of the service, by organization and tool, so that several objects share one read.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::amigo::{self, Class};
 /// Endpoint, organization and tool id.
 type Key = (String, String, String);
 
-type Snapshots<T> = Mutex<HashMap<Key, Snapshot<T>>>;
+type Snapshots<T> = Mutex<BTreeMap<Key, Snapshot<T>>>;
 
 #[derive(Debug)]
 struct Snapshot<T> {
@@ -27,7 +27,7 @@ struct Snapshot<T> {
 pub struct Remote {
     tools: Snapshots<Option<Arc<Tool>>>,
     versions: Snapshots<Arc<Vec<ToolVersion>>>,
-    deprecated: Mutex<HashMap<Key, Instant>>,
+    deprecated: Mutex<BTreeMap<Key, Instant>>,
 }
 
 /// How long the service may still list as active what was deprecated; it says about a minute.

@@ -1,5 +1,8 @@
 //! Events: one for each change of an object's outcome, never for a poll. A lost Event changes nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -26,22 +29,24 @@ pub enum Kind {
 pub struct Publisher {
     client: Client,
     instance: String,
+    published: Arc<AtomicU64>,
 }
 
 impl Publisher {
     /// `instance` tells the replicas apart.
     #[must_use]
     pub fn new(client: Client, instance: String) -> Self {
-        Self { client, instance }
+        Self { client, instance, published: Arc::default() }
     }
 
     /// Publishes one Event about `object`. Failures are logged only: an Event is never worth a retry.
     pub async fn publish<K: Resource>(&self, object: &K, kind: Kind, reason: Reason, note: &str, now: Timestamp) {
         let namespace = object.namespace().unwrap_or_default();
+        let number = self.published.fetch_add(1, Ordering::Relaxed);
         let event = Event {
             metadata: ObjectMeta {
                 namespace: Some(namespace.clone()),
-                name: Some(name(&object.name_any(), now)),
+                name: Some(name(&object.name_any(), now, number)),
                 ..ObjectMeta::default()
             },
             action: Some("Reconcile".to_owned()),
@@ -64,10 +69,10 @@ impl Publisher {
     }
 }
 
-/// A name that no other Event has, in the form that Kubernetes itself gives Events.
-fn name(object: &str, now: Timestamp) -> String {
+/// A name that no other Event has, in the form that Kubernetes itself gives Events: only one process publishes at a time.
+fn name(object: &str, now: Timestamp, number: u64) -> String {
     let object: String = object.chars().take(220).collect();
-    format!("{}.{:x}{:04x}", object.trim_end_matches(['.', '-']), now.as_microsecond(), rand::random::<u16>())
+    format!("{}.{:x}{:04x}", object.trim_end_matches(['.', '-']), now.as_microsecond(), number & 0xffff)
 }
 
 fn cut(note: &str) -> String {

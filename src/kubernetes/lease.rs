@@ -89,6 +89,7 @@ impl Leadership {
         loop {
             let Some(until) = *self.0.borrow_and_update() else { return };
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(until) => if !self.is_leader() { return },
                 changed = self.0.changed() => if changed.is_err() { tokio::time::sleep_until(until).await; return },
             }
@@ -129,6 +130,7 @@ impl Candidate {
                 Err(_) => tracing::warn!("the API server gave no answer about the leader lease in time"),
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(RETRY) => {}
                 () = stop.cancelled() => break,
             }

@@ -1,45 +1,198 @@
-//! Which objects are to be looked at next. One queue a kind, fed by watches, timers and the remote API; it never fails, so
-//! that a broken watch of one kind cannot delay another.
+//! Which objects are to be looked at next, and the loop that looks at them: at most one look at an object at a time, any
+//! number of objects side by side. One queue a kind, fed by watches, timers and the remote API; it never fails, so that a
+//! broken watch of one kind cannot delay another.
+//!
+//! Written here and not taken from kube's `Controller`, for two properties: what happens in which order follows from the
+//! order of events alone, which the simulation replays; and a waking object costs its own poll only, however many others
+//! are under way, where kube's polls all of them.
 
-use futures::{Stream, StreamExt};
-use kube::runtime::controller::ReconcileRequest;
-use kube::runtime::reflector::ObjectRef;
-use std::convert::Infallible;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use crate::resources::Resource;
+use super::watch::Key;
 
 /// Asks for objects of one kind to be reconciled.
-#[derive(Debug)]
-pub struct Queue<K: Resource> {
-    sender: mpsc::UnboundedSender<ObjectRef<K>>,
-}
+#[derive(Debug, Clone)]
+pub struct Queue(mpsc::UnboundedSender<Key>);
 
-impl<K: Resource> Clone for Queue<K> {
-    fn clone(&self) -> Self {
-        Self { sender: self.sender.clone() }
-    }
-}
+/// The end that the controller reads.
+pub type Requests = mpsc::UnboundedReceiver<Key>;
 
-impl<K: Resource> Queue<K> {
+impl Queue {
     /// A queue and the end that the controller reads.
     #[must_use]
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<ObjectRef<K>>) {
+    pub fn new() -> (Self, Requests) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self { sender }, receiver)
+        (Self(sender), receiver)
     }
 
     /// Asks for the object to be reconciled. Asking twice before it happens is asking once.
     pub fn push(&self, namespace: &str, name: &str) {
         // The receiver is gone only while the process steps down; the next leader looks at everything anyway.
-        let _ = self.sender.send(ObjectRef::new(name).within(namespace));
+        let _ = self.0.send((namespace.to_owned(), name.to_owned()));
     }
 }
 
-/// The reading end as the stream that kube's applier takes.
-pub fn requests<K: Resource>(
-    receiver: mpsc::UnboundedReceiver<ObjectRef<K>>,
-) -> impl Stream<Item = Result<ReconcileRequest<K>, Infallible>> {
-    futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
-        .map(|object| Ok(ReconcileRequest::from(object)))
+/// Looks at objects as the queue asks for them, until the queue is closed and nothing is under way. `look` says when to
+/// look again, if nobody asks before.
+pub async fn run<F>(mut requests: Requests, look: impl Fn(Key) -> F)
+where
+    F: Future<Output = Option<Duration>>,
+{
+    let mut agenda = Agenda::default();
+    let mut looks = FuturesUnordered::new();
+    loop {
+        let now = Instant::now();
+        while let Some(key) = agenda.start(now) {
+            let look = look(key.clone());
+            looks.push(async move { (key, look.await) });
+        }
+        let next = agenda.next();
+        // In this order, always: the same events give the same run.
+        tokio::select! {
+            biased;
+            request = requests.recv() => match request {
+                Some(key) => agenda.ask(key, Instant::now()),
+                None if looks.is_empty() => return,
+                None => while let Some((key, again)) = looks.next().await { agenda.ended(&key, again, Instant::now()); },
+            },
+            Some((key, again)) = looks.next() => agenda.ended(&key, again, Instant::now()),
+            () = until(next), if next.is_some() => {}
+        }
+    }
+}
+
+async fn until(next: Option<Instant>) {
+    match next {
+        Some(next) => tokio::time::sleep_until(next).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// When each object is due, and what is under way.
+#[derive(Debug, Default)]
+struct Agenda {
+    due: BTreeMap<Key, Instant>,
+    by_time: BTreeSet<(Instant, Key)>,
+    /// Under way; `true` when it was asked for in the meantime.
+    under_way: BTreeMap<Key, bool>,
+}
+
+impl Agenda {
+    /// The object is to be looked at at this time, or earlier if that was the plan. One that is under way is looked at
+    /// again once it has ended: what it reads may be older than the request.
+    fn ask(&mut self, key: Key, at: Instant) {
+        if let Some(asked) = self.under_way.get_mut(&key) {
+            *asked = true;
+            return;
+        }
+        match self.due.get(&key) {
+            Some(planned) if *planned <= at => {}
+            planned => {
+                if let Some(planned) = planned {
+                    self.by_time.remove(&(*planned, key.clone()));
+                }
+                self.due.insert(key.clone(), at);
+                self.by_time.insert((at, key));
+            }
+        }
+    }
+
+    /// The object that is due first, if one is; it is under way from now on.
+    fn start(&mut self, now: Instant) -> Option<Key> {
+        let (at, _) = self.by_time.first()?;
+        if *at > now {
+            return None;
+        }
+        let (_, key) = self.by_time.pop_first()?;
+        self.due.remove(&key);
+        self.under_way.insert(key.clone(), false);
+        Some(key)
+    }
+
+    /// A look ended, and says after what time the next is due.
+    fn ended(&mut self, key: &Key, again: Option<Duration>, now: Instant) {
+        let asked = self.under_way.remove(key).unwrap_or_default();
+        // A duration that no clock can add is as good as never.
+        let planned = again.and_then(|again| now.checked_add(again));
+        if let Some(at) = if asked { Some(now) } else { planned } {
+            self.ask(key.clone(), at);
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.by_time.first().map(|(at, _)| *at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use tokio::sync::Notify;
+
+    fn key(name: &str) -> Key {
+        ("travel".into(), name.into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_agenda_keeps_the_earlier_of_two_plans_and_repeats_what_was_asked_meanwhile() {
+        let (now, mut agenda) = (Instant::now(), Agenda::default());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        agenda.ask(key("a"), after(9));
+        agenda.ask(key("a"), after(20));
+        assert_eq!((agenda.next(), agenda.start(after(8))), (Some(after(9)), None));
+        agenda.ask(key("a"), after(3));
+        agenda.ask(key("b"), after(2));
+        assert_eq!((agenda.start(after(3)), agenda.start(after(3))), (Some(key("b")), Some(key("a"))));
+        assert_eq!(agenda.start(after(99)), None, "nothing is looked at twice at once");
+        agenda.ask(key("a"), after(3));
+        assert_eq!(agenda.start(after(99)), None);
+        agenda.ended(&key("a"), Some(Duration::from_secs(600)), after(4));
+        assert_eq!(agenda.next(), Some(after(4)), "asked for meanwhile");
+        agenda.ended(&key("b"), Some(Duration::MAX), after(4));
+        assert_eq!(agenda.start(after(4)), Some(key("a")));
+        agenda.ended(&key("a"), Some(Duration::from_secs(6)), after(5));
+        assert_eq!(agenda.next(), Some(after(11)));
+        assert_eq!(agenda.start(after(11)), Some(key("a")));
+        agenda.ended(&key("a"), None, after(12));
+        assert_eq!(agenda.next(), None, "only a change brings it back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_look_holds_up_no_other_object() {
+        let (queue, requests) = Queue::new();
+        let (looked, slow) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Notify::new()));
+        let (seen, gate) = (Arc::clone(&looked), Arc::clone(&slow));
+        let look = move |(_, name): Key| {
+            let (seen, gate) = (Arc::clone(&seen), Arc::clone(&gate));
+            async move {
+                if name == "slow" {
+                    gate.notified().await;
+                }
+                seen.lock().unwrap().push(name);
+                None
+            }
+        };
+        for name in ["slow", "slow", "quick"] {
+            queue.push("travel", name);
+        }
+        let run = tokio::spawn(run(requests, look));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(*looked.lock().unwrap(), ["quick"]);
+        queue.push("travel", "slow");
+        slow.notify_one();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(*looked.lock().unwrap(), ["quick", "slow"], "asked for twice before it began: once");
+        slow.notify_one();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(*looked.lock().unwrap(), ["quick", "slow", "slow"], "and once for what was asked meanwhile");
+        drop(queue);
+        run.await.unwrap();
+    }
 }

@@ -148,7 +148,7 @@ async fn watch_one(client: Client, (namespace, name): Key, on_change: impl Fn(&s
 }
 
 async fn follow(api: Api<PartialObjectMeta<Secret>>, config: watcher::Config, on_change: &impl Fn(&str, &str)) {
-    let mut events = watcher::watcher(api, config).default_backoff().boxed();
+    let mut events = watcher::watcher(api, config).backoff(watch::backoff()).boxed();
     let mut seen = Seen::default();
     while let Some(event) = events.next().await {
         seen.take(event, on_change);

@@ -2,16 +2,18 @@
 //! counts as deleted: its last readable state stays.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
+use backon::ExponentialBuilder;
 use futures::StreamExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::reflector::ObjectRef;
-use kube::runtime::reflector::store::{Store, Writer};
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::utils::ResetTimerBackoff;
+use kube::runtime::watcher::{self, Event, ExponentialBackoff};
 use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
+use tokio::sync::watch as channel;
 
 /// What can be watched: the four kinds, and others that are only looked at.
 pub trait Watchable:
@@ -41,76 +43,76 @@ pub struct Change<K> {
     pub new: Option<Arc<K>>,
 }
 
-type Index = BTreeMap<String, BTreeSet<Key>>;
+/// The objects, in the order of their names, and the index over them.
+#[derive(Debug)]
+struct Store<K> {
+    objects: BTreeMap<Key, Arc<K>>,
+    index: BTreeMap<String, BTreeSet<Key>>,
+}
 
 /// The objects of one kind as the watch last saw them.
 #[derive(Debug)]
 pub struct Cache<K: Watchable> {
-    store: Store<K>,
-    index: Arc<RwLock<Index>>,
+    store: Arc<RwLock<Store<K>>>,
+    listed: channel::Receiver<bool>,
 }
 
 impl<K: Watchable> Clone for Cache<K> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), index: Arc::clone(&self.index) }
+        Self { store: Arc::clone(&self.store), listed: self.listed.clone() }
     }
 }
 
 impl<K: Watchable> Cache<K> {
-    /// The store that kube's applier reads.
-    #[must_use]
-    pub fn store(&self) -> Store<K> {
-        self.store.clone()
+    fn read(&self) -> RwLockReadGuard<'_, Store<K>> {
+        self.store.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until everything was listed once.
     pub async fn synced(&self) {
-        // The writer lives in the watch's task, which never ends while the process does.
-        let _ = self.store.wait_until_ready().await;
+        // The feed lives in the watch's task, which never ends while the process does.
+        let _ = self.listed.clone().wait_for(|listed| *listed).await;
     }
 
     /// One object.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.store.get(&ObjectRef::new(name).within(namespace))
+        self.read().objects.get(&(namespace.to_owned(), name.to_owned())).cloned()
     }
 
     /// The objects whose index has this entry, in the order of their names.
     #[must_use]
     pub fn by(&self, entry: &str) -> Vec<Arc<K>> {
-        let keys = match self.index.read() {
-            Ok(index) => index.get(entry).cloned().unwrap_or_default(),
-            Err(_) => BTreeSet::new(),
-        };
-        keys.iter().filter_map(|(namespace, name)| self.get(namespace, name)).collect()
+        let store = self.read();
+        let keys = store.index.get(entry).into_iter().flatten();
+        keys.filter_map(|key| store.objects.get(key).cloned()).collect()
     }
 
-    /// All objects.
+    /// All objects, in the order of their names.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<K>> {
-        self.store.state()
+        self.read().objects.values().cloned().collect()
     }
 
     /// How many objects there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.store.len()
+        self.read().objects.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.store.is_empty()
+        self.read().objects.is_empty()
     }
 }
 
 /// The writing side of a [`Cache`]. Several scopes (namespaces) feed one cache, which is complete once each was listed.
 pub struct Feed<K: Watchable> {
-    writer: Writer<K>,
     cache: Cache<K>,
     entries: fn(&K) -> Vec<String>,
     scopes: Vec<Scope<K>>,
-    ready: bool,
+    listed: channel::Sender<bool>,
 }
 
 struct Scope<K> {
@@ -123,10 +125,11 @@ impl<K: Watchable> Feed<K> {
     /// A cache that `scopes` watches feed; `entries` gives the index entries of an object.
     #[must_use]
     pub fn new(scopes: usize, entries: fn(&K) -> Vec<String>) -> Self {
-        let writer = Writer::new(());
-        let cache = Cache { store: writer.as_reader(), index: Arc::default() };
+        let (listed, receiver) = channel::channel(false);
+        let store = Store { objects: BTreeMap::new(), index: BTreeMap::new() };
+        let cache = Cache { store: Arc::new(RwLock::new(store)), listed: receiver };
         let scopes = (0..scopes).map(|_| Scope { listing: None, members: BTreeSet::new(), listed: false }).collect();
-        Self { writer, cache, entries, scopes, ready: false }
+        Self { cache, entries, scopes, listed }
     }
 
     /// The reading side.
@@ -195,49 +198,44 @@ impl<K: Watchable> Feed<K> {
         self.scopes[scope].listed = true;
         let mut changes: Vec<Change<K>> = gone.iter().filter_map(|key| self.delete(key)).collect();
         changes.extend(listing.into_iter().map(|object| self.apply(object)).collect::<Vec<_>>());
-        if !self.ready && self.scopes.iter().all(|scope| scope.listed) {
-            self.become_ready();
+        if self.scopes.iter().all(|scope| scope.listed) {
+            self.listed.send_replace(true);
         }
         changes
     }
 
-    /// Tells the store that it is complete. Its own listing would drop what the other scopes have put in, hence at once.
-    fn become_ready(&mut self) {
-        self.ready = true;
-        self.writer.apply_watcher_event(&Event::Init);
-        for object in self.cache.all() {
-            self.writer.apply_watcher_event(&Event::InitApply((*object).clone()));
-        }
-        self.writer.apply_watcher_event(&Event::InitDone);
+    fn write(&self) -> RwLockWriteGuard<'_, Store<K>> {
+        self.cache.store.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn apply(&mut self, object: K) -> Change<K> {
-        let at = key(&object);
-        let old = self.cache.get(&at.0, &at.1);
-        self.reindex(&at, old.as_deref(), Some(&object));
-        self.writer.apply_watcher_event(&Event::Apply(object));
-        Change { old, new: self.cache.get(&at.0, &at.1) }
+    fn apply(&self, object: K) -> Change<K> {
+        let (at, new) = (key(&object), Arc::new(object));
+        let mut store = self.write();
+        let old = store.objects.insert(at.clone(), Arc::clone(&new));
+        store.reindex(&at, self.entries, old.as_deref(), Some(&new));
+        Change { old, new: Some(new) }
     }
 
-    fn delete(&mut self, at: &Key) -> Option<Change<K>> {
-        let old = self.cache.get(&at.0, &at.1)?;
-        self.reindex(at, Some(&old), None);
-        self.writer.apply_watcher_event(&Event::Delete((*old).clone()));
+    fn delete(&self, at: &Key) -> Option<Change<K>> {
+        let mut store = self.write();
+        let old = store.objects.remove(at)?;
+        store.reindex(at, self.entries, Some(&old), None);
         Some(Change { old: Some(old), new: None })
     }
+}
 
-    fn reindex(&self, at: &Key, old: Option<&K>, new: Option<&K>) {
-        let Ok(mut index) = self.cache.index.write() else { return };
-        for entry in old.map(self.entries).unwrap_or_default() {
-            if let Some(members) = index.get_mut(&entry) {
+impl<K> Store<K> {
+    fn reindex(&mut self, at: &Key, entries: fn(&K) -> Vec<String>, old: Option<&K>, new: Option<&K>) {
+        for entry in old.map(entries).unwrap_or_default() {
+            if let Some(members) = self.index.get_mut(&entry) {
                 members.remove(at);
                 if members.is_empty() {
-                    index.remove(&entry);
+                    self.index.remove(&entry);
                 }
             }
         }
-        for entry in new.map(self.entries).unwrap_or_default() {
-            index.entry(entry).or_default().insert(at.clone());
+        for entry in new.map(entries).unwrap_or_default() {
+            self.index.entry(entry).or_default().insert(at.clone());
         }
     }
 }
@@ -257,10 +255,9 @@ pub async fn run<K>(
     } else {
         namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
     };
-    let streams = apis
-        .into_iter()
-        .enumerate()
-        .map(|(scope, api)| watcher::watcher(api, config()).default_backoff().map(move |event| (scope, event)).boxed());
+    let streams = apis.into_iter().enumerate().map(|(scope, api)| {
+        watcher::watcher(api, config()).backoff(backoff()).map(move |event| (scope, event)).boxed()
+    });
     let mut events = futures::stream::select_all(streams);
     while let Some((scope, event)) = events.next().await {
         match event {
@@ -272,6 +269,18 @@ pub async fn run<K>(
             Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "a watch failed and is tried again"),
         }
     }
+}
+
+/// How long a failed watch waits before it is tried again: longer each time, until it held for two minutes. Without jitter:
+/// one operator has a handful of watches, and the same failures are to give the same run.
+#[must_use]
+pub fn backoff() -> ResetTimerBackoff<ExponentialBackoff> {
+    let delays = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(800))
+        .with_max_delay(Duration::from_secs(30))
+        .with_factor(2.0)
+        .without_max_times();
+    ResetTimerBackoff::new(delays.into(), Duration::from_secs(120))
 }
 
 /// How everything is watched: below the idle limit of common load balancers.

@@ -4,6 +4,7 @@ pub mod http;
 pub mod logs;
 pub mod metrics;
 pub mod process;
+pub mod replica;
 pub mod settings;
 
 pub use process::run;

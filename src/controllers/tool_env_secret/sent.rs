@@ -1,7 +1,7 @@
 //! What this process has sent, as fingerprints under a key that only this process has: enough to see a change, useless for
 //! guessing a value, and gone with the process.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -19,11 +19,11 @@ type Fingerprint = [u8; 32];
 /// The variables that this process has sent.
 pub struct Sent {
     key: [u8; 32],
-    fingerprints: Mutex<HashMap<Place, Fingerprint>>,
-    times: Mutex<HashMap<String, Timestamp>>,
-    changes: Mutex<HashMap<String, u64>>,
-    refusals: Mutex<HashMap<String, (u64, usize)>>,
-    locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    fingerprints: Mutex<BTreeMap<Place, Fingerprint>>,
+    times: Mutex<BTreeMap<String, Timestamp>>,
+    changes: Mutex<BTreeMap<String, u64>>,
+    refusals: Mutex<BTreeMap<String, (u64, usize)>>,
+    locks: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Default for Sent {

@@ -1,7 +1,7 @@
 //! Publishes in flight. Each runs in a task of its own and occupies no worker; at most one runs for a tool. What is here is
 //! lost with the process, and then the intent in the object's status and the list of versions decide.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::amigo::{self, Effect};
 /// The publishes that this process sent, by the uid of the ToolVersion. An answer stays until the next publish of the object:
 /// the status write that should follow it may fail, and the answer must not be lost with it.
 #[derive(Debug, Default, Clone)]
-pub struct Publishes(Arc<Mutex<HashMap<String, Publish>>>);
+pub struct Publishes(Arc<Mutex<BTreeMap<String, Publish>>>);
 
 #[derive(Debug, Clone)]
 struct Publish {
@@ -38,7 +38,7 @@ pub enum State {
 }
 
 impl Publishes {
-    fn all(&self) -> MutexGuard<'_, HashMap<String, Publish>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Publish>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
