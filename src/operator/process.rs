@@ -32,13 +32,14 @@ async fn start(settings: Settings) -> Result<(), String> {
     let transport = HttpTransport::new(settings.ca_file.as_deref()).map_err(|error| format!("--ca-file: {error}"))?;
     let listener =
         TcpListener::bind(settings.listen).await.map_err(|error| format!("--listen {}: {error}", settings.listen))?;
+    let address = listener.local_addr().unwrap_or(settings.listen);
     let clients = Clients::connect().await?;
     let (ready, readiness) = channel::channel(Readiness::NotReady("starting".into()));
     let metrics = Metrics::default();
     metrics.set_leader(false);
     tokio::spawn(http::serve(listener, metrics.clone(), readiness));
     let stop = stop_signal()?;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "amigo-operator starts");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, "amigo-operator starts");
     let surroundings = Surroundings { clients, transport: Arc::new(transport), clock: Clock::System, me: identity() };
     Replica::new(settings, allowed, surroundings, metrics, ready).run(stop).await;
     Ok(())

@@ -16,6 +16,8 @@ use crate::amigo::types::{Creator, SignedIn};
 pub(super) struct Caller {
     pub user_id: String,
     pub user_org_id: String,
+    /// Which sign-in gave the token.
+    pub sign_in: u64,
 }
 
 impl Caller {
@@ -52,7 +54,8 @@ impl State {
         }
         let expires_at = later(now.time, self.settings.token_seconds);
         let id_token = self.ids.token();
-        let token = Token { organization: organization.to_owned(), user_id, expires_at };
+        self.sign_ins += 1;
+        let token = Token { organization: organization.to_owned(), user_id, expires_at, sign_in: self.sign_ins };
         self.tokens.retain(|_, token| token.expires_at > now.time);
         self.tokens.insert(id_token.clone(), token);
         Ok(Answer::json(StatusCode::OK, &SignedIn { id_token, expires_at }))
@@ -68,7 +71,7 @@ impl State {
         let Some(token) = token else {
             return Err(Answer::unauthorized("Could not validate credentials"));
         };
-        Ok(Caller { user_id: token.user_id.clone(), user_org_id: token.organization.clone() })
+        Ok(Caller { user_id: token.user_id.clone(), user_org_id: token.organization.clone(), sign_in: token.sign_in })
     }
 
     /// Refuses a caller who lacks the permission that the operation needs.

@@ -215,6 +215,7 @@ impl Record {
             method: method.to_owned(),
             target,
             user_id: None,
+            sign_in: None,
             body,
             ending: Ending::UnderWay,
             status: None,

@@ -41,6 +41,8 @@ pub struct Exchange {
     pub target: String,
     /// Who asked, where a token told.
     pub user_id: Option<String>,
+    /// Which sign-in gave the token, counted from 1: replicas of one user are told apart by it.
+    pub sign_in: Option<u64>,
     /// The body; only shown when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,

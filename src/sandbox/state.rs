@@ -33,6 +33,7 @@ pub(super) struct State {
     pub dice: StdRng,
     pub organizations: BTreeMap<String, Organization>,
     pub tokens: BTreeMap<String, Token>,
+    pub sign_ins: u64,
     pub faults: Faults,
     pub journal: Journal,
 }
@@ -45,6 +46,7 @@ impl State {
             journal: Journal::default(),
             organizations: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            sign_ins: 0,
             faults: Faults::default(),
             settings,
         }
@@ -65,6 +67,8 @@ pub(super) struct Token {
     pub organization: String,
     pub user_id: String,
     pub expires_at: Timestamp,
+    /// Which sign-in gave it, counted from 1.
+    pub sign_in: u64,
 }
 
 /// One organization.

@@ -16,6 +16,10 @@ pub struct Request {
     pub name: String,
     /// The status of the answer.
     pub code: u64,
+    /// Which token asked.
+    pub credential: String,
+    /// When it was answered, as the log writes it: later times are greater.
+    pub at: String,
 }
 
 impl Request {
@@ -27,7 +31,9 @@ impl Request {
             None => text(&object["resource"]),
         };
         let code = line["responseStatus"]["code"].as_u64().unwrap_or_default();
-        Self { verb: text(&line["verb"]), resource, name: text(&object["name"]), code }
+        let credential = text(&line["user"]["extra"]["authentication.kubernetes.io/credential-id"][0]);
+        let at = text(&line["stageTimestamp"]);
+        Self { verb: text(&line["verb"]), resource, name: text(&object["name"]), code, credential, at }
     }
 
     /// Whether it changes something.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::see::{message, reason_of};
-use super::{World, audit};
+use super::{World, audit, dump};
 
 /// Lines of the operator's log that a failed test shows.
 const SHOWN_LINES: usize = 80;
@@ -46,8 +46,9 @@ impl World {
         let states: Vec<Value> = self.recorder.history().into_iter().map(|state| state.object).collect();
         let places = [
             ("the log", self.log()),
+            ("the metrics", self.metrics()),
             ("the objects", serde_json::to_string(&states).unwrap()),
-            ("the Events", serde_json::to_string(&self.all_events()).unwrap()),
+            ("etcd outside of Secrets", self.block_on(dump::without_secrets(&self.cluster))),
             ("the audit log", audit::lines(&self.cluster, &self.namespace).join("\n")),
         ];
         let mut leaks = Vec::new();
@@ -60,6 +61,22 @@ impl World {
             }
         }
         leaks
+    }
+
+    /// What the operators that run tell Prometheus.
+    fn metrics(&self) -> String {
+        const STARTS: &str = "amigo-operator starts";
+        let log = self.log();
+        let starts = log.lines().filter(|line| line.contains(STARTS));
+        let addresses = starts.filter_map(|line| line.split("address=").nth(1)?.split_whitespace().next());
+        // Those that have ended answer no more.
+        let texts = addresses.filter_map(|address| {
+            let answer = self.block_on(async { reqwest::get(format!("http://{address}/metrics")).await?.text().await });
+            answer.ok()
+        });
+        let texts: Vec<String> = texts.collect();
+        assert!(texts.len() >= self.operators.len(), "an operator shows no metrics");
+        texts.concat()
     }
 
     /// What happened, for whoever looks into a failure.

@@ -7,7 +7,8 @@ pub fn all<M: AsRef<str>>(manifests: impl IntoIterator<Item = M>) -> String {
     manifests.into_iter().fold(String::new(), |file, manifest| file + "---\n" + manifest.as_ref() + "\n")
 }
 
-fn object(kind: &str, name: &str, spec: &str) -> String {
+/// An object of ours.
+pub fn object(kind: &str, name: &str, spec: &str) -> String {
     format!("{{apiVersion: amigo.ai/v1alpha1, kind: {kind}, metadata: {{name: {name}}}, spec: {{{spec}}}}}")
 }
 

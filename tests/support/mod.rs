@@ -10,15 +10,20 @@
 
 mod act;
 pub mod audit;
+pub mod crowd;
+pub mod dice;
+mod dump;
 mod finish;
 mod kinds;
+pub mod leaders;
 pub mod manifests;
 pub mod oracle;
 mod recorder;
 mod see;
 
 use std::fs;
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -73,6 +78,8 @@ pub struct World {
     cluster: Cluster,
     client: Client,
     endpoint: String,
+    /// Serves the API; `None` while the service is away.
+    server: Option<Server>,
     recorder: Recorder,
     operators: Vec<Supervised>,
     kubeconfig: PathBuf,
@@ -114,7 +121,9 @@ impl World {
         let api_key = format!("canary-key-{namespace}");
         let account = Account { api_key: api_key.clone(), ..Account::default() };
         let sandbox = Sandbox::with_account(setup.service, Clock::System, &account);
-        let (client, endpoint) = runtime.block_on(async { (client(cluster).await, serve(&sandbox)) });
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (client, server) = runtime.block_on(async { (client(cluster).await, serve(&sandbox, anywhere)) });
+        let endpoint = server.url();
         let recorder = Recorder::default();
         for namespace in [Some(&namespace), neighbour.as_ref()].into_iter().flatten() {
             runtime.spawn(recorder.clone().watch(client.clone(), namespace.clone()));
@@ -138,6 +147,7 @@ impl World {
             neighbour,
             sandbox,
             client,
+            server: Some(server),
             endpoint,
             recorder,
             flags,
@@ -153,11 +163,49 @@ impl World {
 
     /// Starts an operator, beside those that run.
     pub fn start_operator(&mut self) {
+        self.start_operator_with(&self.kubeconfig.clone(), &[]);
+    }
+
+    /// Starts an operator that connects as this kubeconfig says, with more variables in its environment.
+    pub fn start_operator_with(&mut self, kubeconfig: &Path, variables: &[(&str, String)]) {
         let log = self.folder.path().join("operator.log");
         let program = PathBuf::from(env!("CARGO_BIN_EXE_amigo-operator"));
-        let variables = [("KUBECONFIG", self.kubeconfig.display().to_string())];
+        let variables = [&[("KUBECONFIG", kubeconfig.display().to_string())], variables].concat();
         let operator = Supervised::start("amigo-operator", &program, &self.flags, &variables, log);
         self.operators.push(operator.unwrap());
+    }
+
+    /// The kubeconfig of the operator's ServiceAccount.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
+    /// One more kubeconfig of the operator's ServiceAccount, with a token of its own, by which the audit log tells replicas
+    /// apart.
+    pub fn another_kubeconfig(&self) -> PathBuf {
+        self.cluster.service_account_kubeconfig(&self.system, "amigo-operator").unwrap()
+    }
+
+    /// Stops an operator where it is: SIGSTOP. They are counted from 0 in the order they were started.
+    pub fn pause_operator(&self, index: usize) {
+        self.operators[index].pause();
+    }
+
+    /// Lets a paused operator go on.
+    pub fn resume_operator(&self, index: usize) {
+        self.operators[index].resume();
+    }
+
+    /// Takes the service away: nobody listens any more, and connections break.
+    pub fn service_goes(&mut self) {
+        let server = self.server.take().unwrap();
+        self.block_on(server.stop()).unwrap();
+    }
+
+    /// The service is back where it was, with all it had.
+    pub fn service_comes(&mut self) {
+        let address = self.endpoint.trim_start_matches("http://").parse().unwrap();
+        self.server = Some(self.block_on(async { serve(&self.sandbox, address) }));
     }
 
     /// Ends every operator at once, without a word: SIGKILL.
@@ -192,15 +240,9 @@ async fn client(cluster: &Cluster) -> Client {
     Client::try_from(kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap()).unwrap()
 }
 
-/// Serves the API on a socket as long as the runtime lives, and tells where.
-fn serve(sandbox: &Sandbox) -> String {
-    let server = Server::start(sandbox.router(), "127.0.0.1:0".parse().unwrap(), None).unwrap();
-    let url = server.url();
-    tokio::spawn(async move {
-        let _served = server;
-        std::future::pending::<()>().await;
-    });
-    url
+/// Serves the API on a socket.
+fn serve(sandbox: &Sandbox, address: SocketAddr) -> Server {
+    Server::start(sandbox.router(), address, None).unwrap()
 }
 
 /// Makes the operator's ServiceAccount with its permissions in these namespaces, or in all if none is named, and a

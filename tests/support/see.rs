@@ -68,9 +68,15 @@ impl World {
 
     /// Waits until something else holds.
     #[track_caller]
-    #[allow(clippy::unused_self, reason = "reads as the other waits do")]
     pub fn until(&self, what: &str, holds: impl Fn() -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        self.until_within(PATIENCE, what, holds);
+    }
+
+    /// Waits until something else holds, which may take longer.
+    #[track_caller]
+    #[allow(clippy::unused_self, reason = "reads as the other waits do")]
+    pub fn until_within(&self, patience: Duration, what: &str, holds: impl Fn() -> bool) {
+        let deadline = Instant::now() + patience;
         while !holds() {
             assert!(Instant::now() < deadline, "waited in vain until {what}");
             thread::sleep(LOOK);
@@ -106,6 +112,11 @@ impl World {
     /// What the operator asked of the API server.
     pub fn requests(&self) -> Vec<Request> {
         audit::of_operator(&self.cluster, &self.system)
+    }
+
+    /// How many calls were made to the service.
+    pub fn calls(&self) -> u64 {
+        self.sandbox.counters().values().map(|counter| counter.calls).sum()
     }
 
     /// How often the operator has written to the API server.

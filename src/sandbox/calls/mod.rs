@@ -96,6 +96,7 @@ fn enter(state: &mut State, inbound: &Inbound, now: &Moment) -> Result<Caller, A
     let caller = state.authenticate(&inbound.organization, &inbound.headers, now)?;
     if let Some(entry) = state.journal.entry(inbound.sequence) {
         entry.user_id = Some(caller.user_id.clone());
+        entry.sign_in = Some(caller.sign_in);
     }
     Ok(caller)
 }

@@ -105,8 +105,19 @@ impl Cluster {
         fs::read_to_string(&path).map_err(file_error("read", &path))
     }
 
+    /// The address of etcd, which asks nobody who they are. Its JSON gateway (`/v3/kv/range`) shows what is stored, past
+    /// the API server.
+    pub fn etcd_url(&self) -> Result<String, Error> {
+        let path = self.etcd_url_file();
+        fs::read_to_string(&path).map_err(file_error("read", &path))
+    }
+
     pub(crate) fn url_file(&self) -> PathBuf {
         self.directory.join("url")
+    }
+
+    pub(crate) fn etcd_url_file(&self) -> PathBuf {
+        self.directory.join("etcd-url")
     }
 
     pub(crate) fn certificates(&self) -> Certificates {

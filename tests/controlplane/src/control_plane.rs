@@ -177,6 +177,8 @@ impl ControlPlane {
     fn write_kubeconfigs(&self) -> Result<(), Error> {
         let url = format!("https://127.0.0.1:{}", self.ports.api_server);
         write_private(&self.cluster.url_file(), &url)?;
+        let etcd = format!("http://127.0.0.1:{}", self.ports.etcd_client);
+        write_private(&self.cluster.etcd_url_file(), &etcd)?;
         let admin = Credentials::Certificate(&self.administrator);
         self.cluster.write_kubeconfig(&self.cluster.admin_kubeconfig(), &admin)?;
         let controller_manager = Credentials::Certificate(&self.controller_manager_user);
@@ -216,6 +218,11 @@ impl ControlPlane {
     pub fn restart_api_server(&mut self) -> Result<(), Error> {
         self.stop_api_server();
         self.start_api_server()
+    }
+
+    /// Kills the API server in the middle of what it does.
+    pub fn kill_api_server(&mut self) {
+        self.api_server = None;
     }
 
     /// Kills etcd. The API server stays, and answers with errors or not at all.

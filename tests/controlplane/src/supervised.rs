@@ -12,17 +12,20 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::error::{Error, file_error};
 
 /// The watchdog begins before the server, so that there is no moment without one. Standard input is the pipe. `kill 0`
 /// is the process group: server, watchdog and shell. On SIGTERM, which goes to the whole group, shell and watchdog
-/// stay: the shell to report how the server ended, the watchdog in case the server does not.
+/// stay: the shell to report how the server ended, the watchdog in case the server does not. SIGUSR1 and SIGUSR2, which go to
+/// the shell alone, pause the server and let it go on: the watchdog must stay awake.
 const SUPERVISOR: &str = r#"
 exec 3<&0
 trap : TERM
+trap 'kill -STOP "$server"' USR1
+trap 'kill -CONT "$server"' USR2
 ( trap '' TERM; read -r _ <&3; kill -KILL 0 ) &
 watchdog=$!
 "$@" </dev/null 3<&- &
@@ -111,6 +114,24 @@ impl Supervised {
     #[must_use]
     pub fn process_group(&self) -> u32 {
         self.supervisor.id()
+    }
+
+    /// Stops the server where it is, between any two of its instructions, until [`Self::resume`]: SIGSTOP. It keeps its
+    /// connections, and its clocks go on.
+    pub fn pause(&self) {
+        self.tell_supervisor(Signal::SIGUSR1);
+    }
+
+    /// Lets a paused server go on.
+    pub fn resume(&self) {
+        self.tell_supervisor(Signal::SIGUSR2);
+    }
+
+    fn tell_supervisor(&self, signal: Signal) {
+        // As below: without it there is nobody to tell.
+        if let Ok(supervisor) = i32::try_from(self.supervisor.id()) {
+            let _ = kill(Pid::from_raw(supervisor), signal);
+        }
     }
 
     /// Asks the server to end, and kills it if it does not.

@@ -1,0 +1,62 @@
+//! Who led when, as the API server saw it, and who wrote meanwhile.
+
+use amigo_operator::sandbox::Operation;
+use jiff::Timestamp;
+
+use super::World;
+
+/// A replica took the lease.
+#[derive(Debug, Clone)]
+struct Term {
+    since: Timestamp,
+    credential: String,
+}
+
+/// Since when each replica led, in order; replicas are told apart by their tokens.
+fn terms(world: &World) -> Vec<Term> {
+    let mut requests = world.requests();
+    requests.sort_by(|a, b| a.at.cmp(&b.at));
+    let renewals = requests.into_iter().filter(|it| it.resource == "leases" && it.writes() && it.code < 300);
+    let mut terms: Vec<Term> =
+        renewals.map(|it| Term { since: it.at.parse().unwrap(), credential: it.credential }).collect();
+    terms.dedup_by(|later, earlier| later.credential == earlier.credential);
+    terms
+}
+
+/// The one who led at a time.
+fn leader(terms: &[Term], at: Timestamp) -> Option<&str> {
+    terms.iter().rev().find(|term| term.since <= at).map(|term| term.credential.as_str())
+}
+
+/// Checks that whoever wrote anything, to the API server or to the service, was the leader when it arrived there. Returns how
+/// often the lease changed hands, and how many writes were looked at.
+///
+/// A refused write counts as none: one that was under way when its replica was paused arrives with an old resourceVersion.
+/// To the service a replica is known by its sign-in, which it makes while it leads.
+pub fn check(world: &World) -> (usize, usize) {
+    let terms = terms(world);
+    let mut wrong = Vec::new();
+    let requests = world.requests().into_iter();
+    let writes: Vec<_> = requests.filter(|it| it.writes() && it.code < 300 && it.resource != "leases").collect();
+    for write in &writes {
+        // Events are told after the fact, by nobody who waits for them.
+        let at = write.at.parse().unwrap();
+        if leader(&terms, at) != Some(&write.credential) && write.resource != "events" {
+            wrong.push(format!("{write:?} is not the leader's"));
+        }
+    }
+    let exchanges = world.sandbox.requests(usize::MAX);
+    let sign_ins = exchanges.iter().filter(|it| it.operation == Operation::SignIn && it.status == Some(200));
+    let signed_in: Vec<Option<&str>> = sign_ins.map(|it| leader(&terms, it.at)).collect();
+    let reads = [Operation::SignIn, Operation::ListTools, Operation::ListVersions];
+    let calls: Vec<_> = exchanges.iter().filter(|it| !reads.contains(&it.operation)).collect();
+    for call in &calls {
+        let number = usize::try_from(call.sign_in.unwrap_or_default()).unwrap();
+        let by = number.checked_sub(1).and_then(|index| signed_in.get(index).copied().flatten());
+        if by.is_none() || leader(&terms, call.at) != by {
+            wrong.push(format!("{} {} at {} is not the leader's", call.method, call.target, call.at));
+        }
+    }
+    assert!(wrong.is_empty(), "{}\n{terms:?}", wrong.join("\n"));
+    (terms.len() - 1, writes.len() + calls.len())
+}
