@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::operation::Operation;
 use super::transport::TransportError;
+use crate::text::one_line;
 
 /// Longest text of the service that is kept, in characters.
 const TEXT_LIMIT: usize = 300;
@@ -236,9 +237,12 @@ struct Detail {
 
 impl Detail {
     fn read(body: &[u8], mask: &[&str]) -> Self {
-        let body = &body[..body.len().min(BODY_LIMIT)];
+        let (body, rest) = body.split_at(body.len().min(BODY_LIMIT));
         let Ok(json) = serde_json::from_slice::<serde_json::Value>(body) else {
-            return Self { field: None, text: clean(&String::from_utf8_lossy(body), mask) };
+            let text = String::from_utf8_lossy(body);
+            // A secret that the cut goes through is not whole any more, and would not be found.
+            let text = if rest.is_empty() { &text } else { without_beginning_of(&text, mask) };
+            return Self { field: None, text: clean(text, mask) };
         };
         let detail = json.get("detail").or_else(|| json.get("message")).or_else(|| json.get("error")).unwrap_or(&json);
         match detail {
@@ -260,22 +264,28 @@ impl Detail {
     }
 }
 
-/// Foreign text as it may stand in a condition: without control characters and known secrets, in one line, cut.
-fn clean(text: &str, mask: &[&str]) -> Option<String> {
-    let mut text = text.to_owned();
-    for secret in mask.iter().filter(|secret| secret.len() >= 4) {
-        text = text.replace(secret, "***");
-    }
-    let words =
-        text.split(|c: char| c.is_whitespace() || c.is_control() || is_invisible(c)).filter(|word| !word.is_empty());
-    let joined = words.collect::<Vec<_>>().join(" ");
-    let cut: String = joined.chars().take(TEXT_LIMIT).collect();
-    (!cut.is_empty()).then_some(cut)
+/// The text without the beginning of a secret at its end.
+fn without_beginning_of<'t>(text: &'t str, mask: &[&str]) -> &'t str {
+    let begins = |secret: &&str| (4..secret.len()).rev().find(|n| secret.get(..*n).is_some_and(|s| text.ends_with(s)));
+    let longest = mask.iter().filter_map(begins).max().unwrap_or_default();
+    &text[..text.len() - longest]
 }
 
-/// Characters that change how the text around them is shown.
-const fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+/// Foreign text as it may stand in a condition: without control characters and known secrets, in one line, cut.
+fn clean(text: &str, mask: &[&str]) -> Option<String> {
+    let mut secrets: Vec<&str> = mask.iter().copied().filter(|secret| secret.len() >= 4).collect();
+    // One secret may be a part of another.
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+    let mut text = text.to_owned();
+    for secret in secrets {
+        text = text.replace(secret, "***");
+        if let Ok(written) = serde_json::to_string(secret) {
+            text = text.replace(written.trim_matches('"'), "***");
+        }
+    }
+    let cut: String = one_line(&text).chars().take(TEXT_LIMIT).collect();
+    let cut = cut.trim_end();
+    (!cut.is_empty()).then(|| cut.to_owned())
 }
 
 #[cfg(test)]

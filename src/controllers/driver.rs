@@ -17,6 +17,7 @@ use crate::kubernetes::events;
 use crate::kubernetes::object::{self, Handle};
 use crate::resources::annotations;
 use crate::resources::{CommonStatus, Reason, Resource};
+use crate::text::one_line;
 
 /// What a kind does; the rest is common.
 pub trait Kind: Resource {
@@ -217,7 +218,7 @@ fn next(outcome: &Outcome, uid: &str, ctx: &Context) -> Result<Again, Failure> {
     let again = match outcome {
         Outcome::Retrying { message, after, .. } => {
             let after = ctx.memory.failed(uid).max(*after);
-            return Err(Failure { after, message: message.clone() });
+            return Err(Failure { after, message: one_line(message) });
         }
         Outcome::Ready { again, .. } | Outcome::Working { again, .. } | Outcome::Unchanged { again } => *again,
         Outcome::Waiting { .. } => jittered(uid, WAITING_LOOK),

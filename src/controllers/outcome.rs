@@ -8,6 +8,7 @@ use crate::amigo;
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::object;
 use crate::resources::Reason;
+use crate::text::one_line;
 
 /// Safety net of an object that waits for something: the wake-up may have been missed.
 pub const WAITING_LOOK: Duration = Duration::from_secs(600);
@@ -131,7 +132,7 @@ impl Outcome {
             Self::Suspended { message, edits } => (State::Suspended { edits: *edits }, Reason::Suspended, message),
             Self::Unchanged { .. } | Self::Gone { .. } => return None,
         };
-        Some(Verdict { state, reason, message: message.clone() })
+        Some(Verdict { state, reason, message: one_line(message) })
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::resources::Reason;
+use crate::text::one_line;
 
 /// Longest message in a condition, in characters; the server's own limit is 32768 bytes.
 const MESSAGE_LIMIT: usize = 1024;
@@ -88,10 +89,11 @@ fn message(previous: &[Condition], verdict: &Verdict, generation: Option<i64>) -
     }
 }
 
-/// Cuts a message at a character boundary.
+/// One line, cut at a character boundary.
 fn bounded(message: &str) -> String {
+    let message = one_line(message);
     if message.chars().count() <= MESSAGE_LIMIT {
-        return message.to_owned();
+        return message;
     }
     message.chars().take(MESSAGE_LIMIT - 1).chain(['…']).collect()
 }
