@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tool {
     /// 24 hex digits.
+    #[serde(deserialize_with = "foreign::id")]
     pub id: String,
     /// The organization that owns the tool.
     #[serde(default)]
@@ -63,8 +64,8 @@ pub struct ToolPage {
     /// Whether another page follows.
     pub has_more: bool,
     /// Offset of the next page; untyped in answers, only set with `has_more`.
-    #[serde(default)]
-    pub continuation_token: Option<serde_json::Value>,
+    #[serde(default, deserialize_with = "foreign::offset")]
+    pub continuation_token: Option<u64>,
 }
 
 /// Body of `POST /tool/`.
@@ -82,6 +83,7 @@ pub struct CreateTool {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Created {
     /// The new tool's id.
+    #[serde(deserialize_with = "foreign::id")]
     pub id: String,
 }
 
@@ -190,6 +192,7 @@ pub struct Creator {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolVersion {
     /// 24 hex digits.
+    #[serde(deserialize_with = "foreign::id")]
     pub id: String,
     /// The tool's id.
     #[serde(default)]
@@ -226,8 +229,8 @@ pub struct VersionPage {
     /// Whether another page follows.
     pub has_more: bool,
     /// Offset of the next page; untyped in answers, only set with `has_more`.
-    #[serde(default)]
-    pub continuation_token: Option<serde_json::Value>,
+    #[serde(default, deserialize_with = "foreign::offset")]
+    pub continuation_token: Option<u64>,
 }
 
 /// Body of `POST /tool/{id}/version`. Which of `branch` and `repo` is set depends on the revision of the API.
@@ -260,6 +263,99 @@ pub struct SignedIn {
     /// When the token ends.
     #[serde(deserialize_with = "time::required")]
     pub expires_at: Timestamp,
+}
+
+/// `^[a-f0-9]{24}$`
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    text.len() == 24 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Fields that are read no further than they make sense.
+mod foreign {
+    use std::fmt;
+
+    use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+    use serde::{Deserialize, Deserializer};
+
+    /// Ids become parts of paths and of statuses: what is none makes the whole answer unreadable.
+    pub(super) fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if super::is_id(&text) { Ok(text) } else { Err(D::Error::custom("an id that is none")) }
+    }
+
+    /// A number, or one as text. Anything else tells nothing, and is not kept however large it is.
+    pub(super) fn offset<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+        deserializer.deserialize_any(Offset)
+    }
+
+    struct Offset;
+
+    impl<'de> Visitor<'de> for Offset {
+        type Value = Option<u64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("anything")
+        }
+
+        fn visit_u64<E>(self, number: u64) -> Result<Option<u64>, E> {
+            Ok(Some(number))
+        }
+
+        fn visit_str<E>(self, text: &str) -> Result<Option<u64>, E> {
+            Ok(text.parse().ok())
+        }
+
+        fn visit_i64<E>(self, _: i64) -> Result<Option<u64>, E> {
+            Ok(None)
+        }
+
+        fn visit_f64<E>(self, _: f64) -> Result<Option<u64>, E> {
+            Ok(None)
+        }
+
+        fn visit_bool<E>(self, _: bool) -> Result<Option<u64>, E> {
+            Ok(None)
+        }
+
+        fn visit_unit<E>(self) -> Result<Option<u64>, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Option<u64>, A::Error> {
+            while entries.next_element::<IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Option<u64>, A::Error> {
+            while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            Ok(None)
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use crate::amigo::types::ToolPage;
+
+        #[test]
+        fn an_offset_is_a_number_or_nothing() {
+            for (token, offset) in [
+                ("20", Some(20)),
+                ("\"40\"", Some(40)),
+                ("18446744073709551616", None),
+                ("-1", None),
+                ("1.5", None),
+                ("true", None),
+                ("null", None),
+                ("\"x\"", None),
+                ("[[1], {}]", None),
+                ("{\"a\": [1]}", None),
+            ] {
+                let page = format!(r#"{{"tools": [], "has_more": true, "continuation_token": {token}}}"#);
+                assert_eq!(serde_json::from_str::<ToolPage>(&page).unwrap().continuation_token, offset, "{token}");
+            }
+        }
+    }
 }
 
 /// Times as services write them: RFC 3339, and without an offset in UTC.
