@@ -29,7 +29,7 @@ impl Endpoint {
     pub fn parse(text: &str) -> Result<Self, InvalidEndpoint> {
         let invalid = |wanted| InvalidEndpoint { given: text.chars().take(253).collect(), wanted };
         let url = Url::parse(text).map_err(|_| invalid("an origin such as 'https://api.amigo.ai'"))?;
-        if !matches!(url.scheme(), "https" | "http") || url.host().is_none() {
+        if !matches!(url.scheme(), "https" | "http") || !url.host().is_some_and(|host| is_sendable(&host)) {
             return Err(invalid("an origin with https or http and a host"));
         }
         let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
@@ -55,6 +55,14 @@ impl Endpoint {
 
     fn has_default_port(&self) -> bool {
         Url::parse(&self.0).is_ok_and(|url| url.port().is_none())
+    }
+}
+
+/// Whether requests can be addressed to the host: URLs allow characters in it that HTTP does not.
+fn is_sendable(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(domain) => domain.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_')),
+        Host::Ipv4(_) | Host::Ipv6(_) => true,
     }
 }
 
@@ -137,6 +145,8 @@ mod tests {
             ("https://api.amigo.ai/?", None),
             ("https://[::1]:8443", Some("https://[::1]:8443")),
             ("https://api.amigo.ai:99999", None),
+            ("https://*.amigo.ai", None),
+            ("https://\"api\".amigo.ai", None),
             ("https://", None),
             ("file:///etc/passwd", None),
             ("ftp://api.amigo.ai", None),

@@ -36,21 +36,25 @@ pub struct Credentials {
 
 /// An entry that cannot be sent as a header.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} is empty or has characters that cannot be sent in a header")]
+#[error("{field} is empty, too long, or has characters that cannot be sent in a header")]
 pub struct InvalidCredentials {
     /// Which entry, by its name in the Secret.
     pub field: &'static str,
 }
 
 impl Credentials {
-    /// Checks that every entry can be sent as a header.
+    /// Checks that every entry can be sent as a header; the user's id is also shown in statuses.
     pub fn new(api_key: SecretString, api_key_id: String, user_id: String) -> Result<Self, InvalidCredentials> {
-        let sendable =
-            |text: &str| !text.is_empty() && text.len() <= 4096 && text.bytes().all(|b| (0x21..0x7f).contains(&b));
-        let entries =
-            [("api-key", api_key.expose_secret()), ("api-key-id", api_key_id.as_str()), ("user-id", user_id.as_str())];
-        match entries.iter().find(|(_, text)| !sendable(text)) {
-            Some((field, _)) => Err(InvalidCredentials { field }),
+        let sendable = |text: &str, longest: usize| {
+            !text.is_empty() && text.len() <= longest && text.bytes().all(|b| (0x21..0x7f).contains(&b))
+        };
+        let entries = [
+            ("api-key", api_key.expose_secret(), 4096),
+            ("api-key-id", api_key_id.as_str(), 4096),
+            ("user-id", user_id.as_str(), 256),
+        ];
+        match entries.iter().find(|(_, text, longest)| !sendable(text, *longest)) {
+            Some((field, ..)) => Err(InvalidCredentials { field }),
             None => Ok(Self { api_key, api_key_id, user_id }),
         }
     }

@@ -34,7 +34,8 @@ impl Specifier {
         if specifiers.is_empty() {
             return Err(invalid());
         }
-        Ok(Self { text: trimmed.to_owned(), specifiers })
+        // Blanks, among them line breaks, may stand around operators and mean nothing.
+        Ok(Self { text: trimmed.split_whitespace().collect(), specifiers })
     }
 
     /// Exactly this version.

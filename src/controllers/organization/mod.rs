@@ -201,10 +201,15 @@ async fn credentials(handle: &Handle<Organization>, ctx: &Context) -> Result<Cre
     let Some(secret) = secrets::read(&ctx.client, &handle.namespace(), name).await? else {
         return Err(Outcome::waiting(Reason::SecretNotFound, format!("Secret {name} does not exist")).into());
     };
-    let text = |entry: &str| text_of(&secret, name, entry);
+    Ok(credentials_of(&secret, name)?)
+}
+
+/// The credentials that a Secret holds.
+pub fn credentials_of(secret: &Secret, name: &str) -> Result<Credentials, Outcome> {
+    let text = |entry: &str| text_of(secret, name, entry);
     let (api_key, api_key_id, user_id) = (text("api-key")?, text("api-key-id")?, text("user-id")?);
     Credentials::new(SecretString::from(api_key), api_key_id, user_id)
-        .map_err(|error| Outcome::stalled(Reason::SecretValueInvalid, format!("Secret {name}: {error}")).into())
+        .map_err(|error| Outcome::stalled(Reason::SecretValueInvalid, format!("Secret {name}: {error}")))
 }
 
 fn text_of(secret: &Secret, name: &str, entry: &str) -> Result<String, Outcome> {
