@@ -88,9 +88,8 @@ impl Client {
     pub async fn tools_with_tag(&self, key: &str, value: &str, class: Class) -> Result<Vec<Tool>, Error> {
         let query = ListTools { tags: vec![format!("{key}:{value}")], ..reads::active_tools() };
         let turn = self.turn(Operation::ListTools, class).await?;
-        let mut found = reads::all_tools(self, turn, query, class).await?;
-        found.retain(|tool| !tool.deprecated && tool.tag(key).flatten().map(str::trim) == Some(value));
-        Ok(found)
+        let has_it = |tool: &Tool| !tool.deprecated && tool.tag(key).flatten().map(str::trim) == Some(value);
+        reads::all_tools(self, turn, query, class, has_it).await
     }
 
     /// The active tool of a name, from a sweep over all pages that began after this was asked; many share one sweep.

@@ -19,8 +19,12 @@ use super::session::{State, Token, life, renewed_after};
 use super::transport::{Bounds, TransportError};
 use super::types::SignedIn;
 
-/// Largest answer that is read, in bytes: a page of 50 versions with large input schemas fits many times.
-const MAX_BODY: usize = 16 * 1024 * 1024;
+/// Largest answer that is read, in bytes: a page of 50 versions fits, each with an input schema of 80 KiB. In memory it may
+/// take several times as much.
+const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// Longest token that is taken, in bytes.
+const MAX_TOKEN: usize = 16 * 1024;
 
 /// A renewal that failed is tried again this long after, while the token still lives.
 const RENEW_AGAIN: std::time::Duration = std::time::Duration::from_secs(30);
@@ -125,6 +129,9 @@ impl Client {
             }
             answer => answer?,
         };
+        if !is_token(&signed_in.id_token) {
+            return Err(Error::Unreadable { operation: Operation::SignIn, text: "the token is none".into() });
+        }
         let life = life(signed_in.expires_at, date, self.shared.clock.now());
         state.serial += 1;
         let token = Token {
@@ -253,6 +260,11 @@ impl Client {
         }
         tracing::debug!(operation = operation.as_str(), organization, outcome, "called");
     }
+}
+
+/// Whether the text can be sent as a token. It goes with every call, and is kept.
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_TOKEN && text.bytes().all(|b| (0x21..0x7f).contains(&b))
 }
 
 /// A text as one segment of a path.

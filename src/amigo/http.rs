@@ -1,21 +1,32 @@
 //! The transport of production: HTTPS without retries and without redirects.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::transport::{Bounds, Exchange, Transport, TransportError};
 
 /// Longest time until a connection stands.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// An answer of more bytes than this is a large one.
+const LARGE: usize = 256 * 1024;
+
+/// Large answers that are read of one server at the same time. Many of them, each a byte a second, would add up.
+const LARGE_AT_ONCE: usize = 2;
+
 /// Sends requests over the network.
 #[derive(Debug, Clone)]
 pub struct HttpTransport {
     reads: reqwest::Client,
     writes: reqwest::Client,
+    large: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
 }
 
 /// Why no transport can be made.
@@ -57,7 +68,11 @@ impl HttpTransport {
         };
         // A connection of the pool may have died unseen; what was written to it is then sent again on a new one by the HTTP
         // stack. Writes have a fresh connection each, so that nothing below this line ever sends them twice.
-        Ok(Self { reads: builder().build()?, writes: builder().pool_max_idle_per_host(0).build()? })
+        Ok(Self {
+            reads: builder().build()?,
+            writes: builder().pool_max_idle_per_host(0).build()?,
+            large: Arc::default(),
+        })
     }
 
     async fn exchange(
@@ -67,6 +82,8 @@ impl HttpTransport {
     ) -> Result<http::Response<Bytes>, TransportError> {
         let client = if request.method() == Method::GET { &self.reads } else { &self.writes };
         let (parts, body) = request.into_parts();
+        let server = parts.uri.authority().map(ToString::to_string).unwrap_or_default();
+        let deadline = Instant::now() + bounds.timeout;
         let sent = client
             .request(parts.method, parts.uri.to_string())
             .headers(parts.headers)
@@ -80,9 +97,15 @@ impl HttpTransport {
             return Err(too_large());
         }
         let mut whole = BytesMut::new();
+        let mut turn = None;
         while let Some(chunk) = answer.chunk().await.map_err(|error| TransportError::Unknown(cause(error)))? {
             if whole.len() + chunk.len() > bounds.max_body {
                 return Err(too_large());
+            }
+            if whole.len() + chunk.len() > LARGE && turn.is_none() {
+                let waits = self.of_large_ones(&server).acquire_owned();
+                let waited = tokio::time::timeout_at(deadline, waits).await;
+                turn = Some(waited.map_err(|_| TransportError::Unknown("timed out".to_owned()))?);
             }
             whole.extend_from_slice(&chunk);
         }
@@ -90,6 +113,12 @@ impl HttpTransport {
         *response.status_mut() = answer.status();
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         Ok(response)
+    }
+
+    /// The turns of a server's large answers. There are as many servers as endpoints are allowed.
+    fn of_large_ones(&self, server: &str) -> Arc<Semaphore> {
+        let mut large = self.large.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(large.entry(server.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(LARGE_AT_ONCE))))
     }
 }
 

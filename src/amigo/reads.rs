@@ -36,6 +36,9 @@ const fn gathering(class: Class) -> Duration {
 /// Most pages of one list, so that a service that pages for ever is not followed.
 const MOST_PAGES: usize = 2_000;
 
+/// Most that a list may take in memory, in bytes, about: many times what any organization has.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+
 /// How often a list is read again because it changed while it was read.
 const ATTEMPTS: usize = 3;
 
@@ -107,7 +110,7 @@ impl Reads {
             tokio::time::sleep(GATHERING).await;
             let turn = client.turn(operation, class).await;
             begin.now();
-            all_tools(&client, turn?, active_tools(), class).await.map(Arc::new)
+            all_tools(&client, turn?, active_tools(), class, |_| true).await.map(Arc::new)
         };
         self.sweeps.join((), class, operation, sweep).await
     }
@@ -203,7 +206,7 @@ pub fn active_tools() -> ListTools {
     ListTools { deprecated: Some(false), sort_by: vec!["+name".into()], limit: 20, ..ListTools::default() }
 }
 
-/// All pages of a list of tools, the first by a turn that was waited for before. Paging is by offset, so that a list that
+/// All pages of a list of tools, the first by a turn that was waited for before, and of them what is to be kept. Paging is by offset, so that a list that
 /// changes meanwhile can repeat or skip entries. The further pages wait for their turn however long that takes: a read that
 /// gave up between two pages would have used the budget for nothing, and would never end where there are more pages than
 /// calls in a minute.
@@ -212,12 +215,18 @@ pub async fn all_tools(
     mut turn: Permit,
     mut query: ListTools,
     class: Class,
+    keep: impl Fn(&Tool) -> bool,
 ) -> Result<Vec<Tool>, Error> {
     let mut all: BTreeMap<String, Tool> = BTreeMap::new();
+    let mut bytes = 0;
     for _ in 0..MOST_PAGES {
         let page = client.list_tools_with(turn, &query, class).await?;
         let count = page.tools.len();
-        all.extend(page.tools.into_iter().map(|tool| (tool.id.clone(), tool)));
+        let kept = page.tools.into_iter().filter(&keep).inspect(|tool| bytes += tool.size());
+        all.extend(kept.map(|tool| (tool.id.clone(), tool)));
+        if bytes > MOST_BYTES {
+            return Err(Error::Unreadable { operation: Operation::ListTools, text: TOO_LARGE.into() });
+        }
         match next_offset(page.has_more, page.continuation_token, query.continuation_token, count) {
             Next::Page(offset) => query.continuation_token = offset,
             Next::End => return Ok(all.into_values().collect()),
@@ -256,10 +265,15 @@ async fn version_pages(
     let sort_by = ["+version.major", "+version.minor", "+version.patch"].map(str::to_owned).to_vec();
     let mut query = ListVersions { sort_by, limit: 50, ..ListVersions::default() };
     let mut all: BTreeMap<String, ToolVersion> = BTreeMap::new();
+    let mut bytes = 0;
     for _ in 0..MOST_PAGES {
         let page = client.list_versions_with(turn, tool_id, &query, class).await?;
         let count = page.tool_versions.len();
         for version in page.tool_versions {
+            bytes += version.size();
+            if bytes > MOST_BYTES {
+                return Err(Error::Unreadable { operation: Operation::ListVersions, text: TOO_LARGE.into() });
+            }
             if all.insert(version.id.clone(), version).is_some() {
                 return Ok(None);
             }
@@ -273,6 +287,8 @@ async fn version_pages(
     }
     Err(Error::Unreadable { operation: Operation::ListVersions, text: "its pages have no end".into() })
 }
+
+const TOO_LARGE: &str = "it is larger than any list can be";
 
 #[derive(Debug, PartialEq, Eq)]
 enum Next {

@@ -36,6 +36,15 @@ pub struct Tool {
 }
 
 impl Tool {
+    /// About how much memory it takes, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let tags =
+            self.tags.iter().map(|tag| size_of::<Tag>() + tag.key.len() + tag.value.as_ref().map_or(0, String::len));
+        let names = size_of_all(&self.envvars) + size_of_all(&self.secret_envvars);
+        size_of::<Self>() + self.name.len() + self.description.len() + names + tags.sum::<usize>()
+    }
+
     /// The value of the tag `key`: outer `None` when there is no such tag, inner when the tag has no value.
     #[must_use]
     pub fn tag(&self, key: &str) -> Option<Option<&str>> {
@@ -219,6 +228,22 @@ pub struct ToolVersion {
     pub created_at: Option<Timestamp>,
     /// Final: nothing undoes it.
     pub deprecated: bool,
+}
+
+impl ToolVersion {
+    /// About how much memory it takes, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let texts = [&self.tool_commit_hash, &self.project_directory].into_iter().flatten();
+        let creator = self.creator.iter().flat_map(|creator| [&creator.user_id, &creator.user_org_id]);
+        let names = size_of_all(&self.required_envvars) + size_of_all(&self.required_secret_envvars);
+        size_of::<Self>() + texts.chain(creator).map(String::len).sum::<usize>() + names
+    }
+}
+
+/// A text on the heap takes some more than its bytes.
+fn size_of_all(texts: &[String]) -> usize {
+    texts.iter().map(|text| size_of::<String>() + text.len() + 16).sum()
 }
 
 /// Answer of `GET /tool/{id}/version`.
