@@ -17,6 +17,8 @@ mod finish;
 mod kinds;
 pub mod leaders;
 pub mod manifests;
+#[cfg(target_os = "linux")]
+mod memory;
 pub mod oracle;
 mod recorder;
 mod see;
