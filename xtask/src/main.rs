@@ -4,6 +4,7 @@ mod cargo;
 mod control_plane;
 mod demo;
 mod report;
+mod simulate;
 mod test;
 
 use std::error::Error;
@@ -26,6 +27,8 @@ struct Arguments {
 enum Command {
     /// Run every check and test, in order, and stop at the first that fails
     Test(test::Options),
+    /// Run the operator on a simulated network, Kubernetes and day, by seed
+    Simulate(simulate::Options),
     /// Write crds/ and docs/reference/ anew from the code
     Crds,
     /// See the operator at work on this machine, with a real Kubernetes control plane and the service in memory
@@ -37,6 +40,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
         Command::Crds => cargo::run(
             &["test", "--quiet", "--package", "amigo-operator", "--test", "generated"],
             &[("UPDATE_GENERATED", "1".to_owned())],

@@ -1,0 +1,173 @@
+//! `simulate`: the operator's own code on a simulated network, Kubernetes and day. Each seed stands for one run, which is
+//! the same whenever it is run. A run that breaks a rule is made smaller and told with the command that replays it.
+
+mod call;
+mod chaos;
+mod dice;
+mod kubernetes;
+mod minimise;
+mod network;
+mod node;
+#[path = "../../support/oracle.rs"]
+#[allow(dead_code, missing_docs, reason = "the tests on the real control plane use the rest of it")]
+mod oracle;
+mod plan;
+mod referee;
+mod run;
+mod sim;
+mod stories;
+mod trace;
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::plan::Plan;
+use crate::run::{Report, run};
+use crate::stories::Story;
+
+/// Runs the operator on a simulated network, Kubernetes and day, by seed.
+#[derive(Parser)]
+#[command(name = "cargo xtask simulate", bin_name = "cargo xtask simulate")]
+struct Arguments {
+    /// How many seeds to run
+    #[arg(long, default_value_t = 2000, conflicts_with = "seed")]
+    seeds: u64,
+    /// The first of them
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Run this seed only and print its trace
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Only stories of this kind
+    #[arg(long, value_parser = story)]
+    scenario: Option<Story>,
+    /// With --seed: leave out these parts of the run, as a failure has printed them
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<String>,
+    /// How much of the operator's log goes into the trace
+    #[arg(long, default_value = "info")]
+    log_level: LevelFilter,
+    /// Threads; each runs seeds of its own
+    #[arg(long)]
+    jobs: Option<usize>,
+    /// Run every seed twice and compare the traces
+    #[arg(long)]
+    twice: bool,
+    /// Go on for so many hours, seed after seed
+    #[arg(long, value_name = "HOURS")]
+    soak: Option<f64>,
+}
+
+fn story(name: &str) -> Result<Story, String> {
+    let names: Vec<&str> = Story::ALL.into_iter().map(Story::name).collect();
+    Story::named(name).ok_or_else(|| format!("is none of {}", names.join(", ")))
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match arguments.seed {
+        Some(seed) => one(&arguments, seed),
+        None => many(&arguments),
+    }
+}
+
+fn one(arguments: &Arguments, seed: u64) -> ExitCode {
+    let without: BTreeSet<String> = arguments.without.iter().cloned().collect();
+    let plan = Plan::new(seed, arguments.scenario).without(&without);
+    println!("{plan:#?}");
+    let report = run(plan, arguments.log_level);
+    print!("{}", report.trace);
+    match report.violation {
+        None => {
+            println!("seed {seed}: no rule was broken; converged after {} s", report.converged.as_secs());
+            ExitCode::SUCCESS
+        }
+        Some(violation) => {
+            println!("seed {seed}: {violation}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What threads share.
+struct Shared<'a> {
+    arguments: &'a Arguments,
+    next: AtomicU64,
+    end: u64,
+    until: Option<Instant>,
+    failed: AtomicBool,
+    done: AtomicU64,
+    requests: AtomicU64,
+}
+
+fn many(arguments: &Arguments) -> ExitCode {
+    let began = Instant::now();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = arguments.jobs.unwrap_or(cores).max(1);
+    let until = arguments.soak.map(|hours| began + Duration::from_secs_f64(hours * 3600.0));
+    let shared = Shared {
+        arguments,
+        next: AtomicU64::new(arguments.first),
+        end: if until.is_some() { u64::MAX } else { arguments.first.saturating_add(arguments.seeds) },
+        until,
+        failed: AtomicBool::new(false),
+        done: AtomicU64::new(0),
+        requests: AtomicU64::new(0),
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| work(&shared));
+        }
+    });
+    let (done, requests) = (shared.done.load(Ordering::Relaxed), shared.requests.load(Ordering::Relaxed));
+    let seconds = began.elapsed().as_secs_f64();
+    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = done as f64 / seconds / jobs as f64;
+    println!(
+        "{done} seeds in {seconds:.1} s on {jobs} threads: {rate:.1} seeds a second and core, {requests} requests"
+    );
+    if shared.failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn work(shared: &Shared<'_>) {
+    loop {
+        let seed = shared.next.fetch_add(1, Ordering::Relaxed);
+        let late = shared.until.is_some_and(|until| Instant::now() >= until);
+        if seed >= shared.end || late || shared.failed.load(Ordering::Relaxed) {
+            return;
+        }
+        let only = shared.arguments.scenario;
+        let report = run(Plan::new(seed, only), LevelFilter::WARN);
+        shared.done.fetch_add(1, Ordering::Relaxed);
+        shared.requests.fetch_add(report.requests, Ordering::Relaxed);
+        if report.violation.is_some() {
+            shared.failed.store(true, Ordering::Relaxed);
+            tell(seed, only, report);
+            return;
+        }
+        if shared.arguments.twice && run(Plan::new(seed, only), LevelFilter::WARN).trace != report.trace {
+            shared.failed.store(true, Ordering::Relaxed);
+            println!("seed {seed} gives two different traces");
+            return;
+        }
+    }
+}
+
+fn tell(seed: u64, only: Option<Story>, report: Report) {
+    let Some(violation) = report.violation.clone() else { return };
+    println!("seed {seed} broke a rule: {violation}\nmaking it smaller");
+    let (without, smaller) = minimise::minimise(seed, only, report);
+    let scenario = only.map(|story| format!(" --scenario {}", story.name())).unwrap_or_default();
+    let without: Vec<String> = without.into_iter().collect();
+    let left_out = if without.is_empty() { String::new() } else { format!(" --without '{}'", without.join(",")) };
+    if let Some(violation) = smaller.violation {
+        println!("seed {seed}: {violation}");
+    }
+    println!("faults that remain: {:?}", smaller.injected);
+    println!("replay: cargo xtask simulate --seed {seed}{scenario}{left_out}");
+}
