@@ -262,6 +262,24 @@ fn the_list_decides_about_a_lost_answer() {
 }
 
 #[test]
+fn another_number_than_the_one_asked_for_is_not_claimed() {
+    let mut given = Given::wants(exactly("1.0.1")).versions(&["1.0.0", "1.0.2"]);
+    given.intent = Some(intent(&["1.0.0"], "1.0.1"));
+    assert_eq!(reason(&given.decide()), Some(Reason::Publishing));
+    given.flight = Flight::Confirmed(number("1.0.2"));
+    assert_eq!(reason(&given.decide()), Some(Reason::VersionUnreachable), "somebody else's publish came first");
+}
+
+#[test]
+fn of_several_new_versions_a_bump_claims_the_expected_one_or_else_the_lowest() {
+    let mut given = Given::wants(Wanted::Bump(BumpType::Minor)).versions(&["1.0.0", "1.1.0", "1.0.2", "1.0.1"]);
+    for (expected, claimed) in [("1.1.0", "1.1.0"), ("1.0.2", "1.0.2"), ("9.9.9", "1.0.1")] {
+        given.intent = Some(intent(&["1.0.0"], expected));
+        assert_eq!(given.decide(), Plan::Claim(remote(claimed)), "{expected}");
+    }
+}
+
+#[test]
 fn a_bump_claims_only_what_our_user_made_since() {
     let bump = |change: &dyn Fn(&mut Given)| {
         let mut given = Given::wants(Wanted::Bump(BumpType::Minor)).versions(&["1.0.0", "1.1.0"]);
@@ -275,7 +293,9 @@ fn a_bump_claims_only_what_our_user_made_since() {
     assert!(bump(&|g| g.versions[1].creator = None));
     assert!(!bump(&|g| g.versions[1].creator.as_mut().unwrap().user_id = "somebody".into()));
     assert!(!bump(&|g| g.versions[1].project_directory = Some("tools/other".into())));
-    assert!(!bump(&|g| g.versions[1].created_at = Some(at(NOW - 3600))));
+    assert!(bump(&|g| g.intent.as_mut().unwrap().user_id = None), "who published is not known");
+    assert!(bump(&|g| g.versions[1].created_at = Some(at(NOW - 60 - 300))), "clocks may differ by five minutes");
+    assert!(!bump(&|g| g.versions[1].created_at = Some(at(NOW - 60 - 301))));
     assert!(!bump(&|g| g.intent.as_mut().unwrap().known.extend([number("1.1.0")])));
     assert!(!bump(&|g| {
         g.siblings =
