@@ -78,8 +78,11 @@ mod tests {
         assert_eq!(hint("travel", &"ü".repeat(500)).chars().count(), HINT_LIMIT);
     }
 
-    fn tool(tags: &[(&str, Option<&str>)]) -> Tool {
-        let tag = |(key, value): &(&str, Option<&str>)| Tag { key: (*key).into(), value: value.map(str::to_owned) };
+    /// A tag's key and value.
+    type Pair<'a> = (&'a str, Option<&'a str>);
+
+    fn tool(tags: &[Pair<'_>]) -> Tool {
+        let tag = |(key, value): &Pair<'_>| Tag { key: (*key).into(), value: value.map(str::to_owned) };
         Tool {
             id: "a".repeat(24),
             org_id: String::new(),
@@ -94,7 +97,7 @@ mod tests {
 
     #[test]
     fn the_mark_alone_tells_whose_a_tool_is() {
-        let table: &[(&[(&str, Option<&str>)], Ownership)] = &[
+        let table: &[(&[Pair<'_>], Ownership)] = &[
             (&[], Ownership::Unmarked),
             (&[("team", Some("mark"))], Ownership::Unmarked),
             (&[(RESOURCE_TAG, Some("mark"))], Ownership::Unmarked),

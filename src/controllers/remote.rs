@@ -176,7 +176,7 @@ mod tests {
         for (age, served) in [(Duration::ZERO, None), (MINUTE, Some(7))] {
             assert_eq!(young(&snapshots, &key, age), served, "{age:?}");
         }
-        tokio::time::advance(MINUTE - Duration::from_secs(1)).await;
+        tokio::time::advance(MINUTE.saturating_sub(Duration::from_secs(1))).await;
         assert_eq!(young(&snapshots, &key, MINUTE), Some(7));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!((young(&snapshots, &key, MINUTE), known(&snapshots, &key)), (None, Some(7)));
@@ -218,7 +218,7 @@ mod tests {
         remote.note_deprecated(&acme, "a");
         assert!(remote.was_deprecated(&acme, "a"));
         assert!(!remote.was_deprecated(&acme, "b") && !remote.was_deprecated(&other, "a"));
-        tokio::time::advance(DEPRECATION_SPREADS - Duration::from_secs(1)).await;
+        tokio::time::advance(DEPRECATION_SPREADS.saturating_sub(Duration::from_secs(1))).await;
         remote.note_deprecated(&acme, "b");
         assert!(remote.was_deprecated(&acme, "a") && remote.was_deprecated(&acme, "b"));
         tokio::time::advance(Duration::from_secs(1)).await;

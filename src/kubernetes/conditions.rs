@@ -163,8 +163,9 @@ mod tests {
         queued.message = "another estimate".into();
         assert_eq!(conditions(&first, &queued, Some(1), at(2)), first);
         assert_ne!(conditions(&first, &queued, Some(2), at(2))[0].message, first[0].message);
-        let told =
-            |before: &Condition, verdict: &Verdict| conditions(&[before.clone()], verdict, Some(1), at(2))[0].clone();
+        let told = |before: &Condition, verdict: &Verdict| {
+            conditions(std::slice::from_ref(before), verdict, Some(1), at(2))[0].clone()
+        };
         let other_reason = Condition { reason: "Progressing".into(), ..first[0].clone() };
         let other_type = Condition { type_: "Synced".into(), ..first[0].clone() };
         for before in [other_reason, other_type] {

@@ -261,7 +261,7 @@ mod tests {
         let leadership = Leadership(receiver);
         assert!(!leadership.is_leader());
         sender.send_replace(Some(Instant::now() + RENEW_DEADLINE));
-        tokio::time::advance(RENEW_DEADLINE - Duration::from_nanos(1)).await;
+        tokio::time::advance(RENEW_DEADLINE.saturating_sub(Duration::from_nanos(1))).await;
         assert!(leadership.is_leader());
         tokio::time::advance(Duration::from_nanos(1)).await;
         assert!(!leadership.is_leader());

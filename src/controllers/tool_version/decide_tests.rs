@@ -181,7 +181,11 @@ fn of_two_objects_for_one_version_the_younger_says_so() {
         given.siblings = vec![Sibling { age: age(NOW - 500, "old"), ..sibling("old", exactly("1.0.0")) }];
         assert_eq!(reason(&given.decide()), Some(Reason::VersionTaken));
         given.siblings[0].age = age(NOW - 1, "young");
-        assert_ne!(reason(&given.decide()), Some(Reason::VersionTaken));
+        let expected = match versions {
+            [] => publishes(BumpType::Major, "1.0.0"),
+            _ => Plan::Claim(remote("1.0.0")),
+        };
+        assert_eq!(given.decide(), expected, "the older waits for nobody");
     }
 }
 
@@ -214,9 +218,18 @@ fn what_is_applied_together_is_waited_for() {
     assert_eq!(given.decide(), publishes(BumpType::Major, "2.0.0"));
     given.siblings = vec![Sibling { created: Some(at(NOW - 2)), ..sibling("o", exactly("2.1.0")) }];
     assert_eq!(reason(&given.decide()), Some(Reason::Progressing));
-    given.created = NOW + 3600;
+    for (active, version_id) in [(false, None), (true, Some("x")), (false, Some("x"))] {
+        given.siblings[0].active = active;
+        given.siblings[0].version_id = version_id.map(str::to_owned);
+        assert_eq!(given.decide(), publishes(BumpType::Major, "2.0.0"), "nothing comes of {active} {version_id:?}");
+    }
     given.siblings.clear();
-    assert_eq!(given.decide(), publishes(BumpType::Major, "2.0.0"), "a clock that differs stops nothing");
+    given.created = NOW + 5;
+    assert_eq!(reason(&given.decide()), Some(Reason::Progressing));
+    for ahead in [6, 3600] {
+        given.created = NOW + ahead;
+        assert_eq!(given.decide(), publishes(BumpType::Major, "2.0.0"), "a clock that differs stops nothing");
+    }
 }
 
 #[test]
