@@ -203,14 +203,13 @@ impl<W: Clone> Limiter<W> {
         if self.queue.iter().all(|waiter| waiter.granted.is_some()) {
             return lapse;
         }
-        let frozen = self.frozen_until.filter(|until| *until > now);
         let ceiling = self.ceiling.filter(|ceiling| ceiling.left == 0).map(|ceiling| ceiling.until);
         let full = self.slots.len() >= self.allowance();
         let slot = self.slots.values().filter_map(|call| call.forgotten()).min().filter(|_| full);
         if full && slot.is_none() {
             return lapse;
         }
-        let free = [frozen, ceiling, slot].into_iter().flatten().max().unwrap_or(now);
+        let free = [self.frozen_until, ceiling, slot].into_iter().flatten().fold(now, Instant::max);
         Some(lapse.map_or(free, |lapse| lapse.min(free)))
     }
 

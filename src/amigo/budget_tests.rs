@@ -258,9 +258,143 @@ async fn an_estimate_counts_those_who_go_before() {
     assert!(limiter.is_waited_for(Class::Resync));
 }
 
+/// How many new callers get a slot at once.
+fn free(limiter: &mut Limiter<String>, now: Instant) -> usize {
+    let keys = (0..100).map(|n| format!("new{n}"));
+    keys.take_while(|key| ask(limiter, key, Class::Interactive, now).is_some()).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_in_the_service_s_count_ten_seconds_after_it_was_sent() {
+    for (seconds_ago, left) in [(0, 3), (9, 3), (10, 4), (30, 4)] {
+        let (mut limiter, start) = (Limiter::new(50, 100), Instant::now());
+        let now = start + seconds(seconds_ago);
+        for (key, sent) in [("early", start), ("late", now)] {
+            let slot = ask(&mut limiter, key, Class::Interactive, sent).unwrap();
+            limiter.sent(slot, sent);
+            if key == "late" {
+                limiter.answered(slot, &told(4, 30), now);
+            }
+        }
+        assert_eq!(free(&mut limiter, now), left, "{seconds_ago} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_holds_until_a_later_call_is_counted_or_it_starts_anew() {
+    // When the second call is sent and answered, and how many are free then; a third call stays under way.
+    for (what, sent, answered, left) in [
+        ("overlaps, and may have been counted before", 0, 1, 2),
+        ("sent after the first answer", 2, 3, 19),
+        ("the count has started anew", 0, 30, 20),
+        ("a moment before it does", 0, 29, 2),
+    ] {
+        let (mut limiter, start) = (Limiter::new(50, 100), Instant::now());
+        let at = |second: u64| start + seconds(second);
+        let slots = ["a", "b", "c"].map(|key| ask(&mut limiter, key, Class::Interactive, start).unwrap());
+        limiter.sent(slots[0], start);
+        limiter.sent(slots[2], start);
+        if sent == 0 {
+            limiter.sent(slots[1], start);
+        }
+        limiter.answered(slots[0], &told(4, 30), start);
+        limiter.sent(slots[1], at(sent));
+        limiter.answered(slots[1], &told(20, 30), at(answered));
+        assert_eq!(free(&mut limiter, at(answered)), left, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_was_given_back_is_left_again() {
+    let (mut limiter, now) = (Limiter::new(50, 100), Instant::now());
+    let slot = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
+    limiter.sent(slot, now);
+    limiter.answered(slot, &told(2, 30), now);
+    let slots = ["a", "b"].map(|key| ask(&mut limiter, key, Class::Interactive, now).unwrap());
+    assert_eq!(free(&mut limiter, now), 0);
+    for slot in slots {
+        limiter.unused(slot);
+    }
+    limiter.release("new0");
+    assert_eq!(free(&mut limiter, now), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_nothing_is_not_believed() {
+    let (mut limiter, now) = (Limiter::new(50, 100), Instant::now());
+    for (limit, allowance) in [(Some(0), 50), (None, 50), (Some(1), 1), (Some(20), 20)] {
+        let slot = ask(&mut limiter, "any", Class::Interactive, now).unwrap();
+        limiter.answered(slot, &Told { limit, ..NOTHING }, now);
+        limiter.unused(slot);
+        assert_eq!(limiter.allowance(), allowance, "{limit:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_grant_is_told_whatever_it_waits_for() {
+    let start = Instant::now();
+    let at = |second: u64| start + seconds(second);
+    let next = |limiter: &Limiter<String>, now| limiter.next_grant(now).map(|next| (next - start).as_secs());
+    let mut limiter = Limiter::new(1, 100);
+    assert_eq!(next(&limiter, start), None, "nobody waits");
+    let held = ask(&mut limiter, "held", Class::Interactive, start).unwrap();
+    assert!(ask(&mut limiter, "a", Class::Interactive, start).is_none());
+    assert_eq!(next(&limiter, start), None, "a call that is not sent yet may take for ever");
+    limiter.unused(held);
+    assert_eq!(next(&limiter, at(3)), Some(3), "a slot is free");
+    limiter.freeze(seconds(7), at(3));
+    assert_eq!(next(&limiter, at(4)), Some(10), "the service asks to wait");
+    assert_eq!(next(&limiter, at(11)), Some(11), "that has passed");
+    assert_eq!(grant(&mut limiter, at(11)), ["a"]);
+    assert_eq!(next(&limiter, at(12)), Some(11 + 30), "who was told may not come");
+    assert!(ask(&mut limiter, "b", Class::Interactive, at(12)).is_none());
+    assert_eq!(next(&limiter, at(12)), Some(11 + 30), "and then the other has the slot");
+    let slot = ask(&mut limiter, "a", Class::Interactive, at(13)).unwrap();
+    limiter.sent(slot, at(13));
+    assert_eq!(next(&limiter, at(13)), Some(13 + 10 + 60), "the call may arrive late");
+    limiter.answered(slot, &NOTHING, at(14));
+    assert_eq!(next(&limiter, at(14)), Some(14 + 60));
+    limiter.freeze(seconds(100), at(14));
+    assert_eq!(next(&limiter, at(14)), Some(14 + 100), "the last of several reasons counts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_that_is_used_up_is_waited_for() {
+    let (mut limiter, now) = (Limiter::new(50, 100), Instant::now());
+    let slot = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
+    limiter.sent(slot, now);
+    limiter.answered(slot, &told(1, 30), now);
+    assert_eq!(limiter.estimate(Class::Interactive, now), Duration::ZERO, "one is left");
+    assert!(ask(&mut limiter, "last", Class::Interactive, now).is_some());
+    assert_eq!(limiter.estimate(Class::Interactive, now), seconds(30));
+    assert_eq!(estimate(&mut limiter, "next", Class::Interactive, now + seconds(10)), Some(20));
+    assert_eq!(limiter.next_grant(now + seconds(10)), Some(now + seconds(30)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_estimate_goes_by_whole_rounds() {
+    let (mut limiter, now) = (Limiter::new(3, 100), Instant::now());
+    let keys = ["a", "b", "c"];
+    let slots = keys.map(|key| ask(&mut limiter, key, Class::Interactive, now).unwrap());
+    assert_eq!(limiter.estimate(Class::Rewrite, now), seconds(60), "taken as sent now");
+    for (place, slot) in slots.into_iter().enumerate() {
+        let at = now + seconds(10 * place as u64);
+        limiter.sent(slot, at);
+        limiter.answered(slot, &NOTHING, at);
+    }
+    let now = now + seconds(20);
+    let expected = [40, 50, 60, 100, 110, 120, 160, 170];
+    let found: Vec<_> =
+        (0..8).map(|n| estimate(&mut limiter, &format!("waiter{n}"), Class::Rewrite, now).unwrap()).collect();
+    assert_eq!(found, expected);
+}
+
 #[test]
 fn a_small_share_still_allows_one_call() {
     for (limit, percent, allowance) in [(20, 80, 16), (10, 1, 1), (50, 100, 50), (5, 500, 5), (1, 0, 1)] {
         assert_eq!(Limiter::<String>::new(limit, percent).allowance(), allowance, "{percent} % of {limit}");
+        let mut changed = Limiter::<String>::new(limit, 50);
+        changed.set_percent(percent);
+        assert_eq!(changed.allowance(), allowance, "changed to {percent} % of {limit}");
     }
 }

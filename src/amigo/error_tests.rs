@@ -88,6 +88,38 @@ fn known_secrets_are_masked() {
     let body = br#"{"detail": "bad key sk-12345 and token eyJ.x.y", "loc": 1}"#;
     let error = Error::from_status(Operation::CreateTool, 400, None, body, &["sk-12345", "eyJ.x.y"]);
     assert!(error.to_string().ends_with("bad key *** and token ***"), "{error}");
+    let error = Error::from_status(Operation::CreateTool, 400, None, b"an abc in abcd", &["abc", "abcd"]);
+    assert!(error.to_string().ends_with("an abc in ***"), "what is as short as that occurs in any text: {error}");
+}
+
+#[test]
+fn a_complaint_is_read_behind_a_long_echo() {
+    let body =
+        format!(r#"{{"detail": [{{"input": "{}", "loc": ["body", "tags"], "msg": "bad"}}]}}"#, "x".repeat(60_000));
+    let text = of_status(Operation::CreateTool, 400, &body).to_string();
+    assert!(text.ends_with("for field tags: bad"), "{text}");
+}
+
+#[test]
+fn every_error_has_its_label_in_the_metrics() {
+    let operation = Operation::PublishVersion;
+    let table = [
+        (Error::NotLeader, "not_leader"),
+        (Error::Queued { operation, estimate: Duration::ZERO }, "queued"),
+        (Error::CredentialsRefused {}, "401"),
+        (Error::NotSent("refused".into()), "not_sent"),
+        (Error::Unknown { operation, text: "reset".into() }, "no_answer"),
+        (Error::Unreadable { operation, text: "line 1".into() }, "unreadable"),
+        (Error::RevisionMismatch { text: None }, "revision_mismatch"),
+    ];
+    for (error, label) in table {
+        assert_eq!(error.label(), label);
+    }
+    let own = [400, 403, 404, 409, 422, 429, 503].map(|status: u16| (status, status.to_string()));
+    let others = [(302, "3xx"), (401, "4xx"), (408, "4xx"), (418, "4xx"), (500, "5xx"), (502, "5xx"), (599, "5xx")];
+    for (status, label) in own.into_iter().chain(others.map(|(status, label)| (status, label.to_owned()))) {
+        assert_eq!(of_status(operation, status, "").label(), label, "{status}");
+    }
 }
 
 #[test]

@@ -28,6 +28,36 @@ pub struct Established {
     pub fingerprint: String,
 }
 
+#[cfg(test)]
+impl Established {
+    /// A connection whose calls reach nobody, for tests.
+    pub(crate) fn for_tests(organization: &str, user_id: &str) -> Self {
+        use crate::amigo::transport::{Bounds, Exchange, Transport, TransportError};
+        use crate::amigo::{Amigo, ClientOptions, Credentials, NoObserver, Revision};
+
+        #[derive(Debug)]
+        struct Nobody;
+        impl Transport for Nobody {
+            fn send(&self, _: http::Request<bytes::Bytes>, _: Bounds) -> Exchange<'_> {
+                Box::pin(async { Err(TransportError::NotSent("nobody is there".into())) })
+            }
+        }
+        let clock = crate::clock::Clock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        let amigo = Amigo::new(Arc::new(Nobody), clock, Arc::new(|| true), Arc::new(NoObserver));
+        let endpoint = Endpoint::parse("https://api.amigo.ai").unwrap();
+        let credentials = Credentials::new("key".into(), "key-id".into(), user_id.into()).unwrap();
+        let options =
+            ClientOptions { revision: Revision::Auto, mongo_cluster: None, budget_percent: 100, detected: None };
+        Self {
+            client: amigo.client(&amigo.account(&endpoint, organization), credentials, options),
+            organization: organization.to_owned(),
+            endpoint: endpoint.to_string(),
+            user_id: user_id.to_owned(),
+            fingerprint: String::new(),
+        }
+    }
+}
+
 /// The connections of this process, by Organization. They outlive the Secret, so that clean-up can still be done while a
 /// token lives.
 #[derive(Default)]
@@ -229,6 +259,19 @@ mod tests {
         for (state, observed, suspend, established, expected) in table {
             assert_eq!(standing(&organization(state, observed, suspend), established), expected, "{state:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn each_organization_has_the_connection_that_it_established_last() {
+        let connections = Connections::default();
+        let key = |name: &str| ("travel".to_owned(), name.to_owned());
+        let user = |name| connections.get(&key(name)).map(|established| established.user_id);
+        connections.set(key("one"), Established::for_tests("acme", "before"));
+        connections.set(key("one"), Established::for_tests("acme", "after"));
+        connections.set(key("two"), Established::for_tests("acme", "other"));
+        assert_eq!((user("one"), user("two"), user("three")), (Some("after".into()), Some("other".into()), None));
+        connections.remove(&key("one"));
+        assert_eq!((user("one"), user("two")), (None, Some("other".into())));
     }
 
     #[test]

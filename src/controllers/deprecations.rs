@@ -125,7 +125,7 @@ pub fn settle(limit: i32, done_this_hour: i32, open: &[(String, i32)], confirmed
             answer.held += count;
         }
     }
-    if answer.held > 0 && confirmed == Some(answer.held) {
+    if confirmed == Some(answer.held) {
         answer.granted = open.iter().map(|(uid, _)| uid.clone()).collect();
         answer.granted_count += answer.held;
         answer.held = 0;
@@ -164,24 +164,30 @@ mod tests {
 
     #[test]
     fn lets_through_what_fits_and_holds_the_rest() {
-        // (limit, done, requests, confirmed), granted, held
-        type Case<'a> = ((i32, i32, &'a [i32], Option<i32>), usize, i32);
+        // (limit, done, requests, confirmed), requests granted and deprecations that they make, deprecations held
+        type Case<'a> = ((i32, i32, &'a [i32], Option<i32>), (usize, i32), i32);
         let table: &[Case<'_>] = &[
-            ((10, 0, &[1, 1], None), 2, 0),
-            ((10, 10, &[1, 1], None), 0, 2),
-            ((10, 9, &[1, 1], None), 1, 1),
-            ((10, 0, &[11], None), 0, 11),
-            ((10, 0, &[11, 1], None), 0, 12),
-            ((10, 9, &[1, 1], Some(1)), 2, 0),
-            ((10, 9, &[1, 1], Some(2)), 1, 1),
-            ((0, 0, &[1], None), 0, 1),
-            ((0, 0, &[1], Some(1)), 1, 0),
-            ((10, 0, &[], Some(0)), 0, 0),
+            ((10, 0, &[1, 1], None), (2, 2), 0),
+            ((10, 10, &[1, 1], None), (0, 0), 2),
+            ((10, 9, &[1, 1], None), (1, 1), 1),
+            ((10, 0, &[4, 3, 3], None), (3, 10), 0),
+            ((10, 0, &[4, 3, 4], None), (2, 7), 4),
+            ((10, 0, &[4, 7, 1], None), (1, 4), 8),
+            ((10, 0, &[11], None), (0, 0), 11),
+            ((10, 0, &[11, 1], None), (0, 0), 12),
+            ((10, 9, &[1, 1], Some(1)), (2, 2), 0),
+            ((10, 9, &[1, 1], Some(2)), (1, 1), 1),
+            ((10, 5, &[4, 3, 2], Some(5)), (3, 9), 0),
+            ((10, 12, &[1], None), (0, 0), 1),
+            ((0, 0, &[1], None), (0, 0), 1),
+            ((0, 0, &[1], Some(1)), (1, 1), 0),
+            ((10, 0, &[], Some(0)), (0, 0), 0),
+            ((10, 0, &[2], Some(0)), (1, 2), 0),
         ];
         for ((limit, done, requests, confirmed), granted, held) in table {
             let answer = settle(*limit, *done, &open(requests), *confirmed);
             assert_eq!(
-                (answer.granted.len(), answer.held),
+                ((answer.granted.len(), answer.granted_count), answer.held),
                 (*granted, *held),
                 "{limit} {done} {requests:?} {confirmed:?}"
             );
@@ -201,16 +207,81 @@ mod tests {
         assert_eq!(this_hour(&recent, later(3661)).len(), 0);
     }
 
+    #[test]
+    fn a_minute_is_one_entry_that_counts_for_an_hour_from_its_end() {
+        // 1_000_000 is second 40 of its minute, whose last second is 19 later.
+        let at = |second: i64| Timestamp::from_second(1_000_000 + second).unwrap();
+        let mut recent = Vec::new();
+        for (second, count) in [(-40, 1), (19, 2), (20, 4), (21, 0), (81, 0)] {
+            add(&mut recent, count, at(second));
+        }
+        let shown: Vec<_> =
+            recent.iter().map(|entry| (entry.time.parse::<Timestamp>().unwrap(), entry.count)).collect();
+        assert_eq!(shown, [(at(19), 3), (at(79), 4)]);
+        for (second, entries) in [(19, 2), (19 + 3599, 2), (19 + 3600, 1), (79 + 3599, 1), (79 + 3600, 0)] {
+            assert_eq!(this_hour(&recent, at(second)).len(), entries, "{second}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_read_counts() {
+        let unreadable = RecentDeprecations { time: "yesterday".into(), count: 7 };
+        let kept = this_hour(&[unreadable], Timestamp::from_second(1_000_000).unwrap());
+        assert_eq!(kept.iter().map(|entry| entry.count).sum::<i32>(), 7);
+    }
+
+    fn wake() -> Wake {
+        std::sync::Arc::new(|| {})
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_open_is_told_in_the_order_of_asking() {
+        let ledger = Ledger::default();
+        let organization = ("a".to_owned(), "b".to_owned());
+        for (uid, count) in [("z", 1), ("a", 2), ("m", 3), ("z", 1)] {
+            ledger.ask(&organization, uid, count, wake());
+        }
+        let open = |expected: &[(&str, i32)]| {
+            let found = ledger.open(&organization);
+            assert_eq!(found.iter().map(|(uid, count)| (uid.as_str(), *count)).collect::<Vec<_>>(), expected);
+        };
+        open(&[("z", 1), ("a", 2), ("m", 3)]);
+        ledger.answer(&organization, "a", Grant::Granted);
+        ledger.answer(&organization, "m", Grant::Held);
+        open(&[("z", 1), ("m", 3)]);
+        ledger.done(&organization, "z");
+        open(&[("m", 3)]);
+        assert!(ledger.open(&("another".to_owned(), "b".to_owned())).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_changed_answer_wakes_the_object_once() {
+        let ledger = Ledger::default();
+        let organization = ("a".to_owned(), "b".to_owned());
+        let woken = std::sync::Arc::new(Mutex::new(0));
+        let count = std::sync::Arc::clone(&woken);
+        ledger.ask(&organization, "x", 1, std::sync::Arc::new(move || *count.lock().unwrap() += 1));
+        for (grant, times) in [(Grant::Pending, 0), (Grant::Held, 1), (Grant::Held, 1), (Grant::Granted, 2)] {
+            ledger.answer(&organization, "x", grant);
+            assert_eq!(*woken.lock().unwrap(), times, "{grant:?}");
+        }
+        ledger.answer(&organization, "y", Grant::Granted);
+        assert_eq!(ledger.ask(&organization, "y", 1, wake()), Grant::Pending, "what nobody asked for is not answered");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_request_lapses_when_it_is_not_repeated() {
         let ledger = Ledger::default();
-        let wake = || -> Wake { std::sync::Arc::new(|| {}) };
         let organization = ("a".to_owned(), "b".to_owned());
         assert_eq!(ledger.ask(&organization, "x", 1, wake()), Grant::Pending);
         ledger.answer(&organization, "x", Grant::Held);
         assert_eq!(ledger.ask(&organization, "x", 1, wake()), Grant::Held);
         assert_eq!(ledger.ask(&organization, "x", 2, wake()), Grant::Pending);
-        tokio::time::advance(LAPSES * 2).await;
+        tokio::time::advance(LAPSES.saturating_sub(Duration::from_secs(1))).await;
+        assert_eq!(ledger.ask(&organization, "x", 2, wake()), Grant::Pending);
+        tokio::time::advance(LAPSES.saturating_sub(Duration::from_secs(1))).await;
+        assert_eq!(ledger.open(&organization).len(), 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
         assert!(ledger.open(&organization).is_empty());
     }
 }

@@ -178,3 +178,100 @@ pub fn of_service_error(error: &amigo::Error) -> Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amigo::{Class, Operation};
+
+    #[test]
+    fn a_stalled_object_is_looked_at_far_less_often_than_one_that_waits() {
+        assert!(WAITING_LOOK * 10 < STALLED_LOOK);
+    }
+
+    #[test]
+    fn an_estimate_is_told_in_seconds_below_two_minutes() {
+        for (seconds, told) in [(0, "1 s"), (1, "1 s"), (119, "119 s"), (120, "2 min"), (121, "3 min"), (600, "10 min")]
+        {
+            let message = Outcome::queued("read", Duration::from_secs(seconds)).verdict().unwrap().message;
+            assert!(message.ends_with(&format!("estimated: {told}")), "{seconds}: {message}");
+        }
+    }
+
+    #[test]
+    fn every_outcome_has_its_state_and_reason() {
+        let text = || "text".to_owned();
+        let (again, after) = (Duration::ZERO, Duration::ZERO);
+        let shown = |state, reason| Some((state, reason));
+        let table = [
+            (Outcome::Ready { message: text(), again }, shown(State::Ready, Reason::Succeeded)),
+            (Outcome::working(Reason::Publishing, "text", again), shown(State::Reconciling, Reason::Publishing)),
+            (Outcome::waiting(Reason::ToolNotFound, "text"), shown(State::Reconciling, Reason::ToolNotFound)),
+            (Outcome::retrying("text"), shown(State::Reconciling, Reason::ProgressingWithRetry)),
+            (
+                Outcome::Retrying { reason: Reason::QueuedForBudget, message: text(), after },
+                shown(State::Reconciling, Reason::QueuedForBudget),
+            ),
+            (Outcome::stalled(Reason::NameTaken, "text"), shown(State::Stalled, Reason::NameTaken)),
+            (Outcome::Suspended { message: text(), edits: 1 }, shown(State::Suspended { edits: 1 }, Reason::Suspended)),
+            (Outcome::Unchanged { again }, None),
+            (Outcome::Gone { message: text() }, None),
+        ];
+        for (outcome, expected) in table {
+            let verdict = outcome.verdict();
+            assert!(verdict.as_ref().is_none_or(|verdict| verdict.message == "text"), "{outcome:?}");
+            assert_eq!(verdict.map(|verdict| (verdict.state, verdict.reason)), expected, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn one_read_that_finds_nothing_is_told_only_to_a_person_who_waits() {
+        for (class, told) in
+            [(Class::Interactive, true), (Class::Recovery, true), (Class::Resync, false), (Class::Rewrite, false)]
+        {
+            assert_eq!(Outcome::not_found_yet(class).verdict().is_some(), told, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn every_error_of_the_service_has_its_outcome() {
+        let operation = Operation::ModifyTool;
+        let status = |status| amigo::Error::Status { operation, status, field: None, text: None };
+        let limited = |seconds: Option<u64>| amigo::Error::RateLimited {
+            operation,
+            retry_after: seconds.map(Duration::from_secs),
+        };
+        let retrying = ("retrying", Some(Reason::ProgressingWithRetry), 0);
+        let table = [
+            (amigo::Error::NotLeader, ("unchanged", None, 0)),
+            (amigo::Error::CredentialsRefused {}, ("waiting", Some(Reason::OrganizationNotReady), 0)),
+            (amigo::Error::PermissionDenied { operation, text: None }, ("stalled", Some(Reason::PermissionDenied), 0)),
+            (amigo::Error::RevisionMismatch { text: None }, ("stalled", Some(Reason::RevisionMismatch), 0)),
+            (limited(None), ("retrying", Some(Reason::QueuedForBudget), 60)),
+            (limited(Some(7)), ("retrying", Some(Reason::QueuedForBudget), 7)),
+            (
+                amigo::Error::Queued { operation, estimate: Duration::ZERO },
+                ("working", Some(Reason::QueuedForBudget), 0),
+            ),
+            (status(422), ("stalled", Some(Reason::InvalidRequest), 0)),
+            (status(400), retrying),
+            (status(500), retrying),
+            (amigo::Error::Maintenance { operation }, retrying),
+            (amigo::Error::NotSent("refused".into()), retrying),
+            (amigo::Error::Unknown { operation, text: "reset".into() }, retrying),
+            (amigo::Error::Unreadable { operation, text: "line 1".into() }, retrying),
+        ];
+        for (error, expected) in table {
+            let outcome = of_service_error(&error);
+            let (kind, after) = match &outcome {
+                Outcome::Unchanged { .. } => ("unchanged", 0),
+                Outcome::Working { .. } => ("working", 0),
+                Outcome::Waiting { .. } => ("waiting", 0),
+                Outcome::Stalled { .. } => ("stalled", 0),
+                Outcome::Retrying { after, .. } => ("retrying", after.as_secs()),
+                Outcome::Ready { .. } | Outcome::Suspended { .. } | Outcome::Gone { .. } => ("none of these", 0),
+            };
+            assert_eq!((kind, outcome.verdict().map(|verdict| verdict.reason), after), expected, "{error:?}");
+        }
+    }
+}

@@ -75,5 +75,49 @@ mod tests {
     #[test]
     fn the_hint_has_only_characters_that_tags_allow() {
         assert_eq!(hint("travel-eu", "weather.v2"), "travel_eu weather_v2");
+        assert_eq!(hint("travel", &"ü".repeat(500)).chars().count(), HINT_LIMIT);
+    }
+
+    /// A tag's key and value.
+    type Pair<'a> = (&'a str, Option<&'a str>);
+
+    fn tool(tags: &[Pair<'_>]) -> Tool {
+        let tag = |(key, value): &Pair<'_>| Tag { key: (*key).into(), value: value.map(str::to_owned) };
+        Tool {
+            id: "a".repeat(24),
+            org_id: String::new(),
+            name: "weather".into(),
+            description: String::new(),
+            deprecated: false,
+            envvars: vec![],
+            secret_envvars: vec![],
+            tags: tags.iter().map(tag).collect(),
+        }
+    }
+
+    #[test]
+    fn the_mark_alone_tells_whose_a_tool_is() {
+        let table: &[(&[Pair<'_>], Ownership)] = &[
+            (&[], Ownership::Unmarked),
+            (&[("team", Some("mark"))], Ownership::Unmarked),
+            (&[(RESOURCE_TAG, Some("mark"))], Ownership::Unmarked),
+            (&[(OWNER_TAG, Some("mark"))], Ownership::Ours),
+            (&[("team", None), (OWNER_TAG, Some(" mark "))], Ownership::Ours),
+            (&[(OWNER_TAG, Some("other"))], Ownership::Foreign),
+            (&[(OWNER_TAG, Some("marks"))], Ownership::Foreign),
+            (&[(OWNER_TAG, None)], Ownership::Foreign),
+        ];
+        for (tags, expected) in table {
+            assert_eq!(of(&tool(tags), "mark"), *expected, "{tags:?}");
+        }
+    }
+
+    #[test]
+    fn tags_are_sent_as_the_service_keeps_them() {
+        let sent = as_sent(&tool(&[(" team ", Some(" travel ")), ("bare", None)]).tags);
+        assert_eq!(sent, Tags::from([("team".into(), Some("travel".into())), ("bare".into(), None)]));
+        let own = tags("mark", "travel weather");
+        let expected = [(OWNER_TAG, "mark"), (RESOURCE_TAG, "travel weather")];
+        assert_eq!(own, expected.map(|(key, value)| (key.to_owned(), Some(value.to_owned()))).into());
     }
 }

@@ -144,3 +144,103 @@ impl Remote {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn at(organization: &str) -> Established {
+        Established::for_tests(organization, "me")
+    }
+
+    fn tool(name: &str) -> Tool {
+        Tool {
+            id: "a".into(),
+            org_id: String::new(),
+            name: name.into(),
+            description: String::new(),
+            deprecated: false,
+            envvars: vec![],
+            secret_envvars: vec![],
+            tags: vec![],
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_snapshot_serves_until_it_is_too_old() {
+        let (snapshots, key) = (Snapshots::<u32>::default(), key(&at("acme"), "a"));
+        assert_eq!((young(&snapshots, &key, MINUTE), known(&snapshots, &key)), (None, None));
+        keep(&snapshots, key.clone(), &7, Instant::now());
+        for (age, served) in [(Duration::ZERO, None), (MINUTE, Some(7))] {
+            assert_eq!(young(&snapshots, &key, age), served, "{age:?}");
+        }
+        tokio::time::advance(MINUTE.saturating_sub(Duration::from_secs(1))).await;
+        assert_eq!(young(&snapshots, &key, MINUTE), Some(7));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!((young(&snapshots, &key, MINUTE), known(&snapshots, &key)), (None, Some(7)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_is_a_change_when_it_differs_from_the_one_before() {
+        let (snapshots, here) = (Snapshots::<u32>::default(), key(&at("acme"), "a"));
+        for (value, changed) in [(7, true), (7, false), (8, true), (7, true)] {
+            assert_eq!(keep(&snapshots, here.clone(), &value, Instant::now()), changed, "{value}");
+        }
+        for elsewhere in [key(&at("acme"), "b"), key(&at("other"), "a")] {
+            assert!(keep(&snapshots, elsewhere, &7, Instant::now()), "what is read elsewhere is another thing");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn versions_that_changed_since_are_known_and_out_of_date_until_the_next_read() {
+        let (remote, at) = (Remote::default(), at("acme"));
+        let read = || keep(&remote.versions, key(&at, "a"), &Arc::default(), Instant::now());
+        remote.age_versions(&at, "a");
+        assert!(!remote.versions_are_out_of_date(&at, "a"), "nothing was read yet");
+        assert!(remote.known_versions(&at, "a").is_none());
+        read();
+        assert!(!remote.versions_are_out_of_date(&at, "a"));
+        remote.age_versions(&at, "b");
+        assert!(!remote.versions_are_out_of_date(&at, "a"));
+        remote.age_versions(&at, "a");
+        assert!(remote.versions_are_out_of_date(&at, "a"));
+        assert!(remote.known_versions(&at, "a").is_some_and(|versions| versions.is_empty()));
+        assert!(young(&remote.versions, &key(&at, "a"), MINUTE).is_none());
+        read();
+        assert!(!remote.versions_are_out_of_date(&at, "a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_deprecated_stays_so_while_the_service_may_still_list_it() {
+        let (remote, acme, other) = (Remote::default(), at("acme"), at("other"));
+        remote.note_deprecated(&acme, "a");
+        assert!(remote.was_deprecated(&acme, "a"));
+        assert!(!remote.was_deprecated(&acme, "b") && !remote.was_deprecated(&other, "a"));
+        tokio::time::advance(DEPRECATION_SPREADS.saturating_sub(Duration::from_secs(1))).await;
+        remote.note_deprecated(&acme, "b");
+        assert!(remote.was_deprecated(&acme, "a") && remote.was_deprecated(&acme, "b"));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!remote.was_deprecated(&acme, "a") && remote.was_deprecated(&acme, "b"));
+        remote.note_deprecated(&acme, "c");
+        let kept: Vec<_> = remote.deprecated.lock().unwrap().keys().map(|(_, _, id)| id.clone()).collect();
+        assert_eq!(kept, ["b", "c"], "what has lapsed takes no room");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tool_that_was_written_is_changed_in_place_or_read_again() {
+        let (remote, at) = (Remote::default(), at("acme"));
+        let name = || known(&remote.tools, &key(&at, "a")).flatten().map(|tool| tool.name.clone());
+        remote.change_tool(&at, "a", |tool| tool.name = "nothing to change".into());
+        assert_eq!(name(), None);
+        keep(&remote.tools, key(&at, "a"), &Some(Arc::new(tool("before"))), Instant::now());
+        remote.change_tool(&at, "a", |tool| tool.name = "after".into());
+        remote.change_tool(&at, "b", |tool| tool.name = "another's".into());
+        assert_eq!(name().as_deref(), Some("after"));
+        remote.forget_tool(&at, "b");
+        assert!(name().is_some());
+        remote.forget_tool(&at, "a");
+        assert!(name().is_none());
+    }
+}

@@ -80,9 +80,8 @@ fn suspended_ready(previous: &[Condition], generation: Option<i64>, own_edits: i
 /// A queue's estimate changes all the time and is worth one write, so the first one stays.
 fn message(previous: &[Condition], verdict: &Verdict, generation: Option<i64>) -> String {
     let queued = Reason::QueuedForBudget.as_str();
-    let before = previous.iter().find(|c| {
-        c.type_ == "Ready" && c.status == "False" && c.reason == queued && c.observed_generation == generation
-    });
+    let before =
+        previous.iter().find(|c| c.type_ == "Ready" && c.reason == queued && c.observed_generation == generation);
     match before {
         Some(before) if verdict.reason == Reason::QueuedForBudget => before.message.clone(),
         _ => bounded(&verdict.message),
@@ -166,12 +165,52 @@ mod tests {
         queued.message = "another estimate".into();
         assert_eq!(conditions(&first, &queued, Some(1), at(2)), first);
         assert_ne!(conditions(&first, &queued, Some(2), at(2))[0].message, first[0].message);
+        let told = |before: &Condition, verdict: &Verdict| {
+            conditions(std::slice::from_ref(before), verdict, Some(1), at(2))[0].clone()
+        };
+        let other_reason = Condition { reason: "Progressing".into(), ..first[0].clone() };
+        let other_type = Condition { type_: "Synced".into(), ..first[0].clone() };
+        for before in [other_reason, other_type] {
+            assert_eq!(told(&before, &queued).message, "another estimate", "{before:?}");
+        }
+        let mut done = verdict(State::Ready, Reason::Succeeded);
+        done.message = "done".into();
+        assert_eq!(told(&first[0], &done).message, "done");
+    }
+
+    #[test]
+    fn conditions_of_other_types_are_kept_and_say_nothing_about_ready() {
+        let condition = |type_: &str, observed_generation| Condition {
+            type_: type_.into(),
+            status: "True".into(),
+            reason: "Theirs".into(),
+            message: String::new(),
+            observed_generation: Some(observed_generation),
+            last_transition_time: Time(at(1)),
+        };
+        let mut previous = vec![condition("Synced", 5), condition("Stalled", 5)];
+        previous.extend(conditions(&[], &verdict(State::Reconciling, Reason::Progressing), Some(5), at(1)));
+        let suspended = verdict(State::Suspended { edits: 1 }, Reason::Suspended);
+        let kept = conditions(&previous, &suspended, Some(5), at(2));
+        assert_eq!(shown(&kept), [("Ready", "False", "Suspended"), ("Synced", "True", "Theirs")]);
+        assert_eq!(kept[1], previous[0]);
+        let theirs_first = [condition("Synced", 5), Condition { reason: "Succeeded".into(), ..condition("Ready", 3) }];
+        let kept = conditions(&theirs_first, &suspended, Some(5), at(2));
+        assert_eq!(
+            shown(&kept)[0],
+            ("Ready", "False", "Suspended"),
+            "two edits since Ready, whatever else was observed"
+        );
     }
 
     #[test]
     fn a_long_message_is_cut_between_characters() {
-        let mut long = verdict(State::Ready, Reason::Succeeded);
-        long.message = "ü".repeat(5000);
-        assert_eq!(conditions(&[], &long, Some(1), at(1))[0].message.chars().count(), MESSAGE_LIMIT);
+        for (length, cut) in [(0, false), (1, false), (MESSAGE_LIMIT, false), (MESSAGE_LIMIT + 1, true), (5000, true)] {
+            let message = "ü".repeat(length);
+            let long = Verdict { message: message.clone(), ..verdict(State::Ready, Reason::Succeeded) };
+            let told = &conditions(&[], &long, Some(1), at(1))[0].message;
+            assert_eq!(told.chars().count(), length.min(MESSAGE_LIMIT), "{length}");
+            assert_eq!((told == &message, told.ends_with('…')), (!cut, cut), "{length}");
+        }
     }
 }

@@ -255,6 +255,151 @@ mod tests {
         }
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_process_leads_until_the_time_of_its_last_renewal_and_not_at_it() {
+        let (sender, receiver) = watch::channel(None);
+        let leadership = Leadership(receiver);
+        assert!(!leadership.is_leader());
+        sender.send_replace(Some(Instant::now() + RENEW_DEADLINE));
+        tokio::time::advance(RENEW_DEADLINE.saturating_sub(Duration::from_nanos(1))).await;
+        assert!(leadership.is_leader());
+        tokio::time::advance(Duration::from_nanos(1)).await;
+        assert!(!leadership.is_leader());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_process_that_shares_its_work_with_nobody_leads_for_decades() {
+        let leadership = Leadership::unconditional();
+        assert!(leadership.is_leader());
+        tokio::time::advance(Duration::from_secs(20 * 365 * 86_400)).await;
+        assert!(leadership.is_leader());
+    }
+
+    /// How long `wait` takes, in seconds; `None` when it does not end within an hour.
+    async fn takes(wait: impl Future<Output = ()>) -> Option<u64> {
+        let started = Instant::now();
+        let ended = tokio::time::timeout(Duration::from_secs(3600), wait).await;
+        ended.ok().map(|()| started.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leadership_is_gained_with_the_first_renewal() {
+        let (sender, receiver) = watch::channel(None);
+        let mut leadership = Leadership(receiver);
+        assert_eq!(takes(leadership.gained()).await, None);
+        tokio::spawn(async move {
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                sender.send_replace(None);
+            }
+            sender.send_replace(Some(Instant::now() + RENEW_DEADLINE));
+        });
+        assert_eq!(takes(leadership.gained()).await, Some(15));
+        assert_eq!(takes(leadership.gained()).await, Some(0));
+        tokio::time::advance(RENEW_DEADLINE).await;
+        assert_eq!(takes(leadership.gained()).await, None, "nobody renews any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn leadership_is_lost_when_it_is_not_renewed_in_time_or_given_up() {
+        let renewals = [(8, true), (8, true), (3, false)];
+        for (count, lost_after) in [(0, 10), (1, 18), (2, 26), (3, 19)] {
+            let (sender, receiver) = watch::channel(Some(Instant::now() + RENEW_DEADLINE));
+            let mut leadership = Leadership(receiver);
+            tokio::spawn(async move {
+                for (pause, renewed) in &renewals[..count] {
+                    tokio::time::sleep(Duration::from_secs(*pause)).await;
+                    sender.send_replace(renewed.then(|| Instant::now() + RENEW_DEADLINE));
+                }
+                std::future::pending::<()>().await;
+            });
+            assert_eq!(takes(leadership.lost()).await, Some(lost_after), "{count}");
+        }
+    }
+
+    fn candidate(me: &str) -> Candidate {
+        let nobody = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody is there"))
+        });
+        let clock = Clock::starting_at(jiff::Timestamp::UNIX_EPOCH);
+        Candidate::new(Client::new(nobody, "amigo"), "amigo", me.to_owned(), clock).0
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_is_as_old_as_this_process_has_seen_it_unchanged() {
+        let mut candidate = candidate("me");
+        let started = Instant::now();
+        let mut seen = async |spec: Option<&LeaseSpec>| {
+            let seen = candidate.first_seen(spec);
+            tokio::time::advance(Duration::from_secs(1)).await;
+            seen.duration_since(started).as_secs()
+        };
+        let (one, two) = (spec("one", 15), spec("two", 15));
+        for (second, record, since) in [
+            (0, Some(&one), 0),
+            (1, Some(&one), 0),
+            (2, Some(&two), 2),
+            (3, Some(&two), 2),
+            (4, None, 4),
+            (5, None, 5),
+            (6, Some(&two), 6),
+            (7, Some(&one), 7),
+            (8, Some(&one), 7),
+        ] {
+            assert_eq!(seen(record).await, since, "second {second}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_tells_who_holds_the_lease_since_when_and_how_often_it_changed_hands() {
+        let candidate = candidate("me");
+        let time = |second| MicroTime(jiff::Timestamp::from_second(second).unwrap());
+        let before = |holder: &str| LeaseSpec {
+            acquire_time: Some(time(-500)),
+            renew_time: Some(time(-7)),
+            lease_transitions: Some(3),
+            ..spec(holder, 60)
+        };
+        for (what, previous, acquired, transitions) in [
+            ("new", None, 0, 1),
+            ("taken", Some(before("other")), 0, 4),
+            ("taken after it was given up", Some(before("")), 0, 4),
+            ("renewed", Some(before("me")), -500, 3),
+        ] {
+            let lease = candidate.record(Some("7".into()), "me".into(), previous);
+            assert_eq!(lease.metadata.name.as_deref(), Some(NAME), "{what}");
+            assert_eq!(lease.metadata.resource_version.as_deref(), Some("7"), "{what}");
+            let expected = LeaseSpec {
+                acquire_time: Some(time(acquired)),
+                renew_time: Some(time(0)),
+                lease_transitions: Some(transitions),
+                ..spec("me", 15)
+            };
+            assert_eq!(lease.spec, Some(expected), "{what}");
+        }
+    }
+
+    #[test]
+    fn only_a_lost_race_is_no_error() {
+        let answer = |code: u16, reason: &str| {
+            let status = serde_json::json!({"status": "Failure", "message": "", "reason": reason, "code": code});
+            let status = serde_json::from_value(status).unwrap();
+            Candidate::written(Err(object::Error::Server(Box::new(kube::Error::Api(status)))))
+        };
+        assert!(matches!(Candidate::written(Ok(Lease::default())), Ok(true)));
+        for (code, reason) in [(409, "Conflict"), (409, "AlreadyExists")] {
+            assert!(matches!(answer(code, reason), Ok(false)), "{reason}");
+        }
+        for (code, reason) in [(403, "Forbidden"), (404, "NotFound"), (500, "InternalError")] {
+            assert!(answer(code, reason).is_err(), "{reason}");
+        }
+    }
+
+    #[test]
+    fn no_two_processes_have_one_name() {
+        assert_ne!(identity(), identity());
+    }
+
     #[test]
     fn a_holder_stops_before_another_may_take_over() {
         assert!(RENEW_DEADLINE < LEASE);

@@ -79,4 +79,14 @@ mod tests {
             assert!(described.name.starts_with(&format!("{name}: ")), "{}", described.name);
         }
     }
+
+    #[test]
+    fn only_the_word_true_abandons_an_object() {
+        for (set, abandoned) in [(None, false), (Some(""), false), (Some("yes"), false), (Some("true"), true)] {
+            let mut object = crate::resources::Tool::new("weather", crate::resources::ToolSpec::default());
+            object.metadata.annotations = set.map(|text| [(ABANDON.to_owned(), text.to_owned())].into());
+            assert_eq!(value(&object, ABANDON), set);
+            assert_eq!(is_abandoned(&object), abandoned, "{set:?}");
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! Running cargo from within `cargo xtask`.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::Outcome;
 
@@ -18,9 +19,20 @@ pub(crate) fn target_directory() -> PathBuf {
     set.map_or_else(|| workspace().join("target"), |directory| workspace().join(directory))
 }
 
+/// Whether cargo has this command, of its own or installed.
+pub(crate) fn has(command: &str) -> bool {
+    let mut asked = Command::new(program());
+    asked.args([command, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    asked.status().is_ok_and(|status| status.success())
+}
+
+fn program() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
 /// Runs cargo at the top of the workspace. The error names the command, for a person to run it again.
 pub(crate) fn run(arguments: &[&str], variables: &[(&str, String)]) -> Outcome {
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = Command::new(program());
     command.current_dir(workspace()).args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
     // `cargo run` describes xtask's package in these. Build scripts look at them: left in, every call from here would
     // build again what a call from a shell has built, and the other way round.

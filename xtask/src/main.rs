@@ -3,6 +3,7 @@
 mod cargo;
 mod control_plane;
 mod demo;
+mod mutants;
 mod report;
 mod simulate;
 mod test;
@@ -31,6 +32,8 @@ enum Command {
     Simulate(simulate::Options),
     /// Write crds/ and docs/reference/ anew from the code
     Crds,
+    /// Change the functions that decide, one place at a time, and see whether a unit test notices
+    Mutants(mutants::Options),
     /// See the operator at work on this machine, with a real Kubernetes control plane and the service in memory
     Demo(demo::Options),
     /// Start a Kubernetes control plane on this machine and keep it until Ctrl-C
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
             &["test", "--quiet", "--package", "amigo-operator", "--test", "generated"],
             &[("UPDATE_GENERATED", "1".to_owned())],
         ),
+        Command::Mutants(options) => mutants::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Controlplane(options) => control_plane::run(options),
     };

@@ -77,5 +77,6 @@ mod tests {
         assert!(precedes(&bound, &old) && !precedes(&old, &bound));
         let same_second = tool("a", 1, None);
         assert!(precedes(&same_second, &old));
+        assert!(!precedes(&old, &old), "nobody is before itself");
     }
 }

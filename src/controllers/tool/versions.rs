@@ -119,3 +119,49 @@ async fn deprecate(
     Err(Outcome::working(Reason::Progressing, format!("versions {text} were deprecated"), Duration::from_secs(1))
         .into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions(of: &[(&str, bool)]) -> Vec<ToolVersion> {
+        let version = |(number, deprecated): &(&str, bool)| ToolVersion {
+            id: (*number).to_owned(),
+            tool_id: String::new(),
+            version: number.parse().unwrap(),
+            required_envvars: vec![],
+            required_secret_envvars: vec![],
+            tool_commit_hash: None,
+            project_directory: None,
+            creator: None,
+            created_at: None,
+            deprecated: *deprecated,
+        };
+        of.iter().map(version).collect()
+    }
+
+    /// Versions and whether each is deprecated.
+    const MIXED: &[(&str, bool)] = &[("1.0.0", true), ("1.9.0", false), ("1.10.0", false), ("2.0.0", true)];
+
+    #[test]
+    fn the_status_tells_of_active_versions_only() {
+        for (there, latest, active) in
+            [(&[][..], None, 0), (&[("1.0.0", true)], None, 0), (MIXED, Some("1.10.0".to_owned()), 2)]
+        {
+            let mut status = ToolStatus { latest_version: Some("9.9.9".into()), ..ToolStatus::default() };
+            summarise(&mut status, &versions(there));
+            assert_eq!((status.latest_version, status.active_versions), (latest, Some(active)), "{there:?}");
+        }
+    }
+
+    #[test]
+    fn a_specifier_names_active_versions_only() {
+        for (text, expected) in
+            [("<1.10", &["1.9.0"][..]), (">=1", &["1.9.0", "1.10.0"]), ("<1", &[]), ("==1.0.0", &[])]
+        {
+            let all = versions(MIXED);
+            let named = matching(&Specifier::parse(text).unwrap(), &all);
+            assert_eq!(named.iter().map(|version| version.id.as_str()).collect::<Vec<_>>(), expected, "{text}");
+        }
+    }
+}

@@ -149,3 +149,38 @@ fn what_cannot_be_had_now_stays() {
     assert!(plan.delta.is_empty());
     assert_eq!(names(&plan.shares["one"]), ["FROM", "HELD"]);
 }
+
+#[test]
+fn there_is_nothing_to_send_when_nothing_of_any_sort_is() {
+    let name = || BTreeSet::from(["KEY".to_owned()]);
+    assert!(Delta::default().is_empty());
+    for delta in [
+        Delta { inserts: BTreeMap::from([("KEY".to_owned(), Plain)]), ..Delta::default() },
+        Delta { updates: name(), ..Delta::default() },
+        Delta { deletes: name(), ..Delta::default() },
+    ] {
+        assert!(!delta.is_empty(), "{delta:?}");
+    }
+}
+
+#[test]
+fn versions_are_read_only_for_a_variable_that_may_go() {
+    let had = || member("one", 1, &[], &[("KEY", Secret)]);
+    let mut held = had();
+    held.resolved.held.insert("KEY".into());
+    let table = [
+        (vec![], false),
+        (vec![member("one", 1, &[], &[])], false),
+        (vec![had()], true),
+        (vec![Member { acts: false, ..had() }], false),
+        (vec![Member { deletion_policy: VariableDeletionPolicy::Retain, ..had() }], false),
+        (vec![member("one", 1, &[("KEY", Secret)], &[("KEY", Secret)])], false),
+        (vec![member("one", 1, &[("KEY", Secret)], &[("KEY", Secret), ("GONE", Secret)])], true),
+        (vec![held], false),
+        (vec![had(), member("two", 2, &[("KEY", Secret)], &[])], false),
+        (vec![member("two", 2, &[], &[]), had()], true),
+    ];
+    for (members, expected) in table {
+        assert_eq!(may_delete(&members), expected, "{members:?}");
+    }
+}

@@ -121,3 +121,81 @@ impl Sent {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(organization: &str) -> Established {
+        Established::for_tests(organization, "me")
+    }
+
+    #[tokio::test]
+    async fn a_value_is_told_from_the_last_one_sent_for_its_variable() {
+        let (sent, acme, other) = (Sent::default(), at("acme"), at("other"));
+        let value = |text: &str| SecretString::from(text);
+        assert_eq!(sent.is_last(&acme, "tool", "KEY", &value("a")), None, "none was sent");
+        sent.note(&acme, "tool", "KEY", &value("a"));
+        sent.note(&acme, "tool", "KEY", &value("b"));
+        sent.note(&acme, "tool", "EMPTY", &value(""));
+        let table = [
+            (&acme, "tool", "KEY", "b", Some(true)),
+            (&acme, "tool", "KEY", "a", Some(false)),
+            (&acme, "tool", "EMPTY", "", Some(true)),
+            (&acme, "tool", "EMPTY", "b", Some(false)),
+            (&acme, "tool", "NAME", "b", None),
+            (&acme, "another", "KEY", "b", None),
+            (&other, "tool", "KEY", "b", None),
+        ];
+        for (at, tool, name, text, expected) in table {
+            let found = sent.is_last(at, tool, name, &value(text));
+            assert_eq!(found, expected, "{} {tool} {name} {text:?}", at.organization);
+        }
+        sent.forget(&acme, "tool", "KEY");
+        assert_eq!(sent.is_last(&acme, "tool", "KEY", &value("b")), None);
+        assert_eq!(sent.is_last(&acme, "tool", "EMPTY", &value("")), Some(true), "only what is named is forgotten");
+    }
+
+    #[test]
+    fn a_fingerprint_says_nothing_to_another_process() {
+        let (here, there, value) = (Sent::default(), Sent::default(), SecretString::from("canary"));
+        assert_eq!(here.fingerprint(&value), here.fingerprint(&value));
+        assert_ne!(here.fingerprint(&value), there.fingerprint(&value));
+    }
+
+    #[test]
+    fn the_time_of_the_last_sending_is_kept_by_object() {
+        let sent = Sent::default();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        sent.set_time("a", at(1));
+        sent.set_time("a", at(2));
+        assert_eq!((sent.time("a"), sent.time("b")), (Some(at(2)), None));
+    }
+
+    #[test]
+    fn a_refused_publish_is_tried_again_once_what_may_have_refused_it_has_changed() {
+        let sent = Sent::default();
+        assert!(sent.changed_since_refusal("v", "tool", 3), "this process knows of no refusal");
+        sent.note_refusal("v", "tool", 3);
+        assert!(!sent.changed_since_refusal("v", "tool", 3));
+        assert!(sent.changed_since_refusal("v", "tool", 2), "a version was deprecated");
+        assert!(sent.changed_since_refusal("another", "tool", 3));
+        sent.changed("another");
+        assert!(!sent.changed_since_refusal("v", "tool", 3), "the variables of another tool");
+        for _ in 0..2 {
+            sent.changed("tool");
+            assert!(sent.changed_since_refusal("v", "tool", 3));
+            sent.note_refusal("v", "tool", 3);
+            assert!(!sent.changed_since_refusal("v", "tool", 3));
+        }
+    }
+
+    #[test]
+    fn one_at_a_time_decides_for_a_tool() {
+        let sent = Sent::default();
+        let lock = sent.lock("tool");
+        let _turn = lock.try_lock().unwrap();
+        assert!(sent.lock("tool").try_lock().is_err());
+        assert!(sent.lock("another").try_lock().is_ok());
+    }
+}

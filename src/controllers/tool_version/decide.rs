@@ -172,10 +172,7 @@ fn evidence<'v>(s: &Situation<'v>, intent: &Intent) -> Option<&'v RemoteVersion>
     };
     let mut candidates: Vec<_> = s.versions.iter().filter(ours).collect();
     candidates.sort_by_key(|version| (Some(version.version) != intent.expected, version.version));
-    candidates.into_iter().find(|version| match s.wanted {
-        Wanted::Version(number) => version.version == number,
-        Wanted::Bump(_) => true,
-    })
+    candidates.into_iter().find(|version| fits(s.wanted, version.version))
 }
 
 /// Whether a number is what the manifest asks for.

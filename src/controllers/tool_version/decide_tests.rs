@@ -181,7 +181,11 @@ fn of_two_objects_for_one_version_the_younger_says_so() {
         given.siblings = vec![Sibling { age: age(NOW - 500, "old"), ..sibling("old", exactly("1.0.0")) }];
         assert_eq!(reason(&given.decide()), Some(Reason::VersionTaken));
         given.siblings[0].age = age(NOW - 1, "young");
-        assert_ne!(reason(&given.decide()), Some(Reason::VersionTaken));
+        let expected = match versions {
+            [] => publishes(BumpType::Major, "1.0.0"),
+            _ => Plan::Claim(remote("1.0.0")),
+        };
+        assert_eq!(given.decide(), expected, "the older waits for nobody");
     }
 }
 
@@ -214,9 +218,18 @@ fn what_is_applied_together_is_waited_for() {
     assert_eq!(given.decide(), publishes(BumpType::Major, "2.0.0"));
     given.siblings = vec![Sibling { created: Some(at(NOW - 2)), ..sibling("o", exactly("2.1.0")) }];
     assert_eq!(reason(&given.decide()), Some(Reason::Progressing));
-    given.created = NOW + 3600;
+    for (active, version_id) in [(false, None), (true, Some("x")), (false, Some("x"))] {
+        given.siblings[0].active = active;
+        given.siblings[0].version_id = version_id.map(str::to_owned);
+        assert_eq!(given.decide(), publishes(BumpType::Major, "2.0.0"), "nothing comes of {active} {version_id:?}");
+    }
     given.siblings.clear();
-    assert_eq!(given.decide(), publishes(BumpType::Major, "2.0.0"), "a clock that differs stops nothing");
+    given.created = NOW + 5;
+    assert_eq!(reason(&given.decide()), Some(Reason::Progressing));
+    for ahead in [6, 3600] {
+        given.created = NOW + ahead;
+        assert_eq!(given.decide(), publishes(BumpType::Major, "2.0.0"), "a clock that differs stops nothing");
+    }
 }
 
 #[test]
@@ -262,6 +275,24 @@ fn the_list_decides_about_a_lost_answer() {
 }
 
 #[test]
+fn another_number_than_the_one_asked_for_is_not_claimed() {
+    let mut given = Given::wants(exactly("1.0.1")).versions(&["1.0.0", "1.0.2"]);
+    given.intent = Some(intent(&["1.0.0"], "1.0.1"));
+    assert_eq!(reason(&given.decide()), Some(Reason::Publishing));
+    given.flight = Flight::Confirmed(number("1.0.2"));
+    assert_eq!(reason(&given.decide()), Some(Reason::VersionUnreachable), "somebody else's publish came first");
+}
+
+#[test]
+fn of_several_new_versions_a_bump_claims_the_expected_one_or_else_the_lowest() {
+    let mut given = Given::wants(Wanted::Bump(BumpType::Minor)).versions(&["1.0.0", "1.1.0", "1.0.2", "1.0.1"]);
+    for (expected, claimed) in [("1.1.0", "1.1.0"), ("1.0.2", "1.0.2"), ("9.9.9", "1.0.1")] {
+        given.intent = Some(intent(&["1.0.0"], expected));
+        assert_eq!(given.decide(), Plan::Claim(remote(claimed)), "{expected}");
+    }
+}
+
+#[test]
 fn a_bump_claims_only_what_our_user_made_since() {
     let bump = |change: &dyn Fn(&mut Given)| {
         let mut given = Given::wants(Wanted::Bump(BumpType::Minor)).versions(&["1.0.0", "1.1.0"]);
@@ -275,7 +306,9 @@ fn a_bump_claims_only_what_our_user_made_since() {
     assert!(bump(&|g| g.versions[1].creator = None));
     assert!(!bump(&|g| g.versions[1].creator.as_mut().unwrap().user_id = "somebody".into()));
     assert!(!bump(&|g| g.versions[1].project_directory = Some("tools/other".into())));
-    assert!(!bump(&|g| g.versions[1].created_at = Some(at(NOW - 3600))));
+    assert!(bump(&|g| g.intent.as_mut().unwrap().user_id = None), "who published is not known");
+    assert!(bump(&|g| g.versions[1].created_at = Some(at(NOW - 60 - 300))), "clocks may differ by five minutes");
+    assert!(!bump(&|g| g.versions[1].created_at = Some(at(NOW - 60 - 301))));
     assert!(!bump(&|g| g.intent.as_mut().unwrap().known.extend([number("1.1.0")])));
     assert!(!bump(&|g| {
         g.siblings =

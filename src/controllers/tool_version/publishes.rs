@@ -140,4 +140,52 @@ mod tests {
         assert!(matches!(publishes.state("a", Some(1)), Some(State::Refused(..))));
         assert!(!publishes.is_busy("tool") && publishes.is_busy("other"));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_is_a_number_a_refusal_or_lost() {
+        let number = VersionNumber::new(1, 2, 3);
+        let lost = || amigo::Error::Unknown { operation: amigo::Operation::PublishVersion, text: "reset".into() };
+        for (answer, expected) in [(Ok(number), "confirmed"), (refused(), "refused"), (Err(lost()), "lost")] {
+            let (publishes, tasks) = (Publishes::default(), tokio_util::task::TaskTracker::new());
+            let woken = Arc::new(Mutex::new(0));
+            let wake = Arc::clone(&woken);
+            assert!(publishes.begin("tool", "a", 1));
+            publishes.run("a".into(), &tasks, async { answer }, move || *wake.lock().unwrap() += 1);
+            tasks.close();
+            tasks.wait().await;
+            let found = match publishes.state("a", Some(1)).unwrap() {
+                State::Running => "running",
+                State::Confirmed(found) if found == number => "confirmed",
+                State::Confirmed(_) => "confirmed as something else",
+                State::Refused(..) => "refused",
+                State::Lost => "lost",
+            };
+            assert_eq!(found, expected);
+            assert_eq!(*woken.lock().unwrap(), 1, "{expected}");
+            assert!(publishes.state("a", Some(2)).is_none(), "another attempt has another answer");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_gone_keeps_its_place_while_its_publish_runs() {
+        let (publishes, tasks) = (Publishes::default(), tokio_util::task::TaskTracker::new());
+        assert!(publishes.begin("tool", "a", 1));
+        publishes.forget_ended("a");
+        assert!(publishes.is_busy("tool"));
+        publishes.run("a".into(), &tasks, async { refused() }, || ());
+        tasks.close();
+        tasks.wait().await;
+        publishes.forget_ended("b");
+        assert!(publishes.state("a", Some(1)).is_some(), "another object's end is not its own");
+        publishes.forget_ended("a");
+        assert!(publishes.state("a", Some(1)).is_none());
+    }
+
+    #[test]
+    fn a_publish_that_is_not_sent_leaves_nothing_behind() {
+        let publishes = Publishes::default();
+        assert!(publishes.begin("tool", "a", 1));
+        publishes.cancel("a");
+        assert!(publishes.state("a", Some(1)).is_none() && !publishes.is_busy("tool"));
+    }
 }

@@ -131,8 +131,9 @@ mod tests {
         let one = [version(0, &["KEY"], false)];
         let old = [version(0, &["GONE"], true), version(1, &[], false)];
         let many: Vec<_> = (0..3).map(|patch| version(patch, &[], false)).collect();
-        let table: [Case<'_>; 7] = [
+        let table: [Case<'_>; 8] = [
             ((400, Duration::from_secs(90)), &one, &["KEY"], Reason::BuildFailed),
+            ((400, CHECKED_WITHIN), &one, &["KEY"], Reason::BuildFailed),
             ((400, quick), &[], &[], Reason::VariablesMissing),
             ((400, quick), &one, &[], Reason::VariablesMissing),
             ((400, quick), &one, &["KEY"], Reason::PublishRefused),
@@ -148,6 +149,43 @@ mod tests {
             );
         }
         let busy = outcome(&refused(409), quick, "tools/weather", &one, None);
-        assert!(matches!(busy, Outcome::Retrying { .. }), "{busy:?}");
+        assert_eq!(busy, Outcome::retrying("another operation on the tool is under way"));
+        let other = outcome(&refused(418), quick, "tools/weather", &one, None);
+        assert_eq!(
+            other,
+            of_service_error(&refused(418)),
+            "what has no meaning of its own here means what it does anywhere"
+        );
+    }
+
+    #[test]
+    fn variables_are_missing_whatever_their_kind_if_the_highest_active_version_requires_them() {
+        let plain = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let mut latest = version(2, &["SECRET"], false);
+        latest.required_envvars = plain(&["PLAIN"]);
+        let versions = [version(1, &["BEFORE"], false), latest, version(3, &["GONE"], true)];
+        for (has, has_secret, missing) in [
+            (&["PLAIN"][..], &["SECRET"][..], &[][..]),
+            (&[], &["SECRET"], &["PLAIN"]),
+            (&["PLAIN"], &[], &["SECRET"]),
+            (&["SECRET"], &["PLAIN"], &["PLAIN", "SECRET"]),
+        ] {
+            let tool = RemoteTool { envvars: plain(has), ..tool(has_secret) };
+            let found = missing_variables(&versions, Some(&tool));
+            assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), missing, "{has:?} {has_secret:?}");
+        }
+        assert!(missing_variables(&versions, None).is_empty(), "without the tool nothing is known to be missing");
+        assert!(missing_variables(&versions[2..], Some(&tool(&[]))).is_empty());
+    }
+
+    #[test]
+    fn many_active_versions_are_told_as_a_possible_cause() {
+        for (active, deprecated, told) in [(2, 0, false), (2, 5, false), (3, 0, true), (4, 1, true)] {
+            let versions: Vec<_> = (0..active + deprecated).map(|n| version(n, &[], n >= active)).collect();
+            let outcome = unbuilt(&refused(400), &versions, Some(&tool(&[])));
+            let message = outcome.verdict().unwrap().message;
+            let expected = format!("{active} versions are active, which may be too many");
+            assert_eq!(message.contains(&expected), told, "{active} {deprecated}: {message}");
+        }
     }
 }
