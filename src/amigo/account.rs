@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -90,6 +91,8 @@ pub struct Account {
     /// Something changed that may let others go earlier.
     changed: Notify,
     detected: Mutex<Option<Revision>>,
+    /// How far the service's clock is ahead of ours, as its last answer told.
+    ahead: Mutex<SignedDuration>,
     last_key: AtomicU64,
 }
 
@@ -108,6 +111,7 @@ impl Account {
             limiters: Operation::ALL.map(|operation| Mutex::new(Limiter::new(operation.limit_per_minute(), 100))),
             changed: Notify::new(),
             detected: Mutex::default(),
+            ahead: Mutex::default(),
             last_key: AtomicU64::default(),
         });
         tokio::spawn(hand_out(Arc::downgrade(&account)));
@@ -207,6 +211,17 @@ impl Account {
     /// Remembers what a publish has shown, or what was known from before.
     pub fn set_detected_revision(&self, revision: Revision) {
         *self.detected.lock().unwrap_or_else(PoisonError::into_inner) = Some(revision);
+    }
+
+    /// The service told its time of day at `now`, by our clock.
+    pub(super) fn note_time(&self, told: Timestamp, now: Timestamp) {
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) = told.duration_since(now);
+    }
+
+    /// What the service's clock shows when ours shows `now`. Until it has told, its clock counts as right as ours.
+    pub(super) fn service_time(&self, now: Timestamp) -> Timestamp {
+        let ahead = *self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        now.checked_add(ahead).unwrap_or(now)
     }
 
     /// When there may be something to hand out again.

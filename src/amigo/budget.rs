@@ -3,7 +3,9 @@
 //!
 //! A call is counted by the service when it arrives there, which is some time between its sending and its answer. A slot is
 //! therefore free again 60 seconds after the answer; or, without an answer, 60 seconds after the latest time at which the
-//! call can have arrived. A bucket that fills steadily would allow a burst and then a steady flow within the same minute,
+//! call can have arrived. What the service counted in the last minute is not known as long as it has told nothing in that
+//! minute: another process may have led before this one, or was killed. Then one call goes alone, and its answer tells.
+//! A bucket that fills steadily would allow a burst and then a steady flow within the same minute,
 //! which is more than the limit: hence a log of calls.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -82,6 +84,8 @@ pub struct Limiter<W> {
     slots: BTreeMap<Slot, Call>,
     next_slot: u64,
     ceiling: Option<Ceiling>,
+    /// When the service last answered.
+    heard: Option<Instant>,
     frozen_until: Option<Instant>,
     queue: VecDeque<Waiter<W>>,
     grants: u64,
@@ -116,6 +120,7 @@ impl<W: Clone> Limiter<W> {
             slots: BTreeMap::new(),
             next_slot: 0,
             ceiling: None,
+            heard: None,
             frozen_until: None,
             queue: VecDeque::new(),
             grants: 0,
@@ -205,11 +210,16 @@ impl<W: Clone> Limiter<W> {
         }
         let ceiling = self.ceiling.filter(|ceiling| ceiling.left == 0).map(|ceiling| ceiling.until);
         let full = self.slots.len() >= self.allowance();
+        let alone = self.sounding(now) && self.is_any_under_way(now);
+        let arrives = self.arrives(now).filter(|_| alone);
+        if alone && arrives.is_none() {
+            return lapse;
+        }
         let slot = self.slots.values().filter_map(|call| call.forgotten()).min().filter(|_| full);
         if full && slot.is_none() {
             return lapse;
         }
-        let free = [self.frozen_until, ceiling, slot].into_iter().flatten().fold(now, Instant::max);
+        let free = [self.frozen_until, ceiling, slot, arrives].into_iter().flatten().fold(now, Instant::max);
         Some(lapse.map_or(free, |lapse| lapse.min(free)))
     }
 
@@ -231,6 +241,7 @@ impl<W: Clone> Limiter<W> {
         if let Some(limit) = told.limit.filter(|limit| *limit > 0) {
             self.limit = limit;
         }
+        self.heard = Some(now);
         let until = now + told.reset.unwrap_or(WINDOW).min(WINDOW);
         if told.remaining == Some(0) {
             self.freeze(until.duration_since(now), now);
@@ -312,7 +323,27 @@ impl<W: Clone> Limiter<W> {
             return 0;
         }
         let left = self.ceiling.map_or(usize::MAX, |ceiling| ceiling.left);
-        self.allowance().saturating_sub(self.slots.len()).min(left)
+        let alone = if self.sounding(now) { usize::from(!self.is_any_under_way(now)) } else { usize::MAX };
+        self.allowance().saturating_sub(self.slots.len()).min(left).min(alone)
+    }
+
+    /// Whether nothing is known of what the service counted in the last minute.
+    fn sounding(&self, now: Instant) -> bool {
+        self.heard.is_none_or(|heard| now.duration_since(heard) >= WINDOW)
+    }
+
+    fn is_any_under_way(&self, now: Instant) -> bool {
+        self.slots.values().any(|call| call.is_under_way(now))
+    }
+
+    /// When the last call under way has certainly arrived; `None` while one is not sent, or when there is none.
+    fn arrives(&self, now: Instant) -> Option<Instant> {
+        let under_way = self.slots.values().filter(|call| call.is_under_way(now));
+        let arrives = under_way.map(|call| match call {
+            Call::Sent(at) => Some(*at + ARRIVES_WITHIN),
+            Call::Held | Call::Answered(_) => None,
+        });
+        arrives.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     fn expire(&mut self, now: Instant) {

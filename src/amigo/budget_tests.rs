@@ -7,6 +7,13 @@ use super::*;
 
 const NOTHING: Told = Told { limit: None, remaining: None, reset: None, freeze: None };
 
+/// A budget whose service has told just now that nothing was used of late.
+fn known(limit: u32, percent: u32) -> Limiter<String> {
+    let mut limiter = Limiter::new(limit, percent);
+    limiter.heard = Some(Instant::now());
+    limiter
+}
+
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
@@ -52,7 +59,7 @@ enum Event {
 /// Drives a limiter with random clients for an hour; when calls arrived at the service.
 fn arrivals(seed: u64, limit: u32, percent: u32) -> Vec<u64> {
     let mut dice = StdRng::seed_from_u64(seed);
-    let mut limiter = Limiter::new(limit, percent);
+    let mut limiter = known(limit, percent);
     let start = Instant::now();
     let (mut arrivals, mut events) = (Vec::new(), Vec::<(u64, Event)>::new());
     for ms in (0..3_600_000u64).step_by(100) {
@@ -112,7 +119,7 @@ async fn a_slot_is_free_a_minute_after_its_answer_or_after_its_latest_arrival() 
         ("answered very late", Some(50), 70),
         ("never answered", None, 70),
     ] {
-        let mut limiter = Limiter::new(1, 100);
+        let mut limiter = known(1, 100);
         let now = Instant::now();
         let slot = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
         limiter.sent(slot, now);
@@ -133,7 +140,7 @@ async fn a_slot_is_free_a_minute_after_its_answer_or_after_its_latest_arrival() 
 
 #[tokio::test(start_paused = true)]
 async fn a_slot_that_waits_to_be_sent_stays_taken() {
-    let mut limiter = Limiter::new(1, 100);
+    let mut limiter = known(1, 100);
     let now = Instant::now();
     let slot = ask(&mut limiter, "slow", Class::Interactive, now).unwrap();
     assert!(ask(&mut limiter, "next", Class::Interactive, now + seconds(100)).is_none());
@@ -144,7 +151,7 @@ async fn a_slot_that_waits_to_be_sent_stays_taken() {
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_serves_the_best_class_first_and_starves_none() {
-    let mut limiter = Limiter::new(1, 100);
+    let mut limiter = known(1, 100);
     let start = Instant::now();
     call(&mut limiter, "first", start);
     assert!(ask(&mut limiter, "rewrite", Class::Rewrite, start).is_none());
@@ -171,7 +178,7 @@ async fn a_queue_serves_the_best_class_first_and_starves_none() {
 
 #[tokio::test(start_paused = true)]
 async fn who_gets_a_slot_while_another_asks_is_woken() {
-    let mut limiter = Limiter::new(1, 100);
+    let mut limiter = known(1, 100);
     let now = Instant::now();
     call(&mut limiter, "first", now);
     assert!(ask(&mut limiter, "second", Class::Interactive, now).is_none());
@@ -181,7 +188,7 @@ async fn who_gets_a_slot_while_another_asks_is_woken() {
 
 #[tokio::test(start_paused = true)]
 async fn the_service_s_count_is_believed() {
-    let mut limiter = Limiter::new(50, 100);
+    let mut limiter = known(50, 100);
     let now = Instant::now();
     let slot = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
     limiter.sent(slot, now);
@@ -196,7 +203,7 @@ async fn the_service_s_count_is_believed() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_is_sent_than_other_clients_leave() {
-    let mut limiter = Limiter::new(50, 100);
+    let mut limiter = known(50, 100);
     let now = Instant::now();
     let slots: Vec<_> = ["a", "b", "c"].map(|key| ask(&mut limiter, key, Class::Interactive, now).unwrap()).into();
     for slot in &slots {
@@ -218,7 +225,7 @@ async fn no_more_is_sent_than_other_clients_leave() {
 
 #[tokio::test(start_paused = true)]
 async fn places_that_nobody_uses_lapse() {
-    let mut limiter = Limiter::new(1, 100);
+    let mut limiter = known(1, 100);
     let now = Instant::now();
     let slot = ask(&mut limiter, "a", Class::Interactive, now).unwrap();
     assert!(ask(&mut limiter, "gone", Class::Interactive, now).is_none());
@@ -237,7 +244,7 @@ async fn places_that_nobody_uses_lapse() {
 
 #[tokio::test(start_paused = true)]
 async fn an_estimate_counts_those_who_go_before() {
-    let mut limiter = Limiter::new(2, 100);
+    let mut limiter = known(2, 100);
     let now = Instant::now();
     call(&mut limiter, "first", now);
     assert_eq!(limiter.estimate(Class::Rewrite, now), Duration::ZERO);
@@ -267,7 +274,7 @@ fn free(limiter: &mut Limiter<String>, now: Instant) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_call_is_in_the_service_s_count_ten_seconds_after_it_was_sent() {
     for (seconds_ago, left) in [(0, 3), (9, 3), (10, 4), (30, 4)] {
-        let (mut limiter, start) = (Limiter::new(50, 100), Instant::now());
+        let (mut limiter, start) = (known(50, 100), Instant::now());
         let now = start + seconds(seconds_ago);
         for (key, sent) in [("early", start), ("late", now)] {
             let slot = ask(&mut limiter, key, Class::Interactive, sent).unwrap();
@@ -289,7 +296,7 @@ async fn a_count_holds_until_a_later_call_is_counted_or_it_starts_anew() {
         ("the count has started anew", 0, 30, 20),
         ("a moment before it does", 0, 29, 2),
     ] {
-        let (mut limiter, start) = (Limiter::new(50, 100), Instant::now());
+        let (mut limiter, start) = (known(50, 100), Instant::now());
         let at = |second: u64| start + seconds(second);
         let slots = ["a", "b", "c"].map(|key| ask(&mut limiter, key, Class::Interactive, start).unwrap());
         limiter.sent(slots[0], start);
@@ -306,7 +313,7 @@ async fn a_count_holds_until_a_later_call_is_counted_or_it_starts_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn a_place_that_was_given_back_is_left_again() {
-    let (mut limiter, now) = (Limiter::new(50, 100), Instant::now());
+    let (mut limiter, now) = (known(50, 100), Instant::now());
     let slot = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
     limiter.sent(slot, now);
     limiter.answered(slot, &told(2, 30), now);
@@ -321,7 +328,7 @@ async fn a_place_that_was_given_back_is_left_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_of_nothing_is_not_believed() {
-    let (mut limiter, now) = (Limiter::new(50, 100), Instant::now());
+    let (mut limiter, now) = (known(50, 100), Instant::now());
     for (limit, allowance) in [(Some(0), 50), (None, 50), (Some(1), 1), (Some(20), 20)] {
         let slot = ask(&mut limiter, "any", Class::Interactive, now).unwrap();
         limiter.answered(slot, &Told { limit, ..NOTHING }, now);
@@ -335,7 +342,7 @@ async fn the_next_grant_is_told_whatever_it_waits_for() {
     let start = Instant::now();
     let at = |second: u64| start + seconds(second);
     let next = |limiter: &Limiter<String>, now| limiter.next_grant(now).map(|next| (next - start).as_secs());
-    let mut limiter = Limiter::new(1, 100);
+    let mut limiter = known(1, 100);
     assert_eq!(next(&limiter, start), None, "nobody waits");
     let held = ask(&mut limiter, "held", Class::Interactive, start).unwrap();
     assert!(ask(&mut limiter, "a", Class::Interactive, start).is_none());
@@ -360,7 +367,7 @@ async fn the_next_grant_is_told_whatever_it_waits_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_count_that_is_used_up_is_waited_for() {
-    let (mut limiter, now) = (Limiter::new(50, 100), Instant::now());
+    let (mut limiter, now) = (known(50, 100), Instant::now());
     let slot = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
     limiter.sent(slot, now);
     limiter.answered(slot, &told(1, 30), now);
@@ -373,7 +380,7 @@ async fn a_count_that_is_used_up_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn an_estimate_goes_by_whole_rounds() {
-    let (mut limiter, now) = (Limiter::new(3, 100), Instant::now());
+    let (mut limiter, now) = (known(3, 100), Instant::now());
     let keys = ["a", "b", "c"];
     let slots = keys.map(|key| ask(&mut limiter, key, Class::Interactive, now).unwrap());
     assert_eq!(limiter.estimate(Class::Rewrite, now), seconds(60), "taken as sent now");
@@ -397,4 +404,32 @@ fn a_small_share_still_allows_one_call() {
         changed.set_percent(percent);
         assert_eq!(changed.allowance(), allowance, "changed to {percent} % of {limit}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_call_of_a_silent_minute_goes_alone() {
+    let (mut limiter, start) = (Limiter::new(50, 100), Instant::now());
+    let after = |s| start + seconds(s);
+    let first = ask(&mut limiter, "a", Class::Interactive, start).unwrap();
+    assert!(ask(&mut limiter, "b", Class::Interactive, start).is_none(), "what others used of late is not known");
+    assert_eq!(limiter.next_grant(start), None, "one that is not sent yet says nothing of when");
+    limiter.sent(first, start);
+    assert_eq!(limiter.next_grant(start), Some(after(10)));
+    limiter.answered(first, &told(2, 60), after(1));
+    assert_eq!(grant(&mut limiter, after(1)), ["b"]);
+    assert!(ask(&mut limiter, "c", Class::Interactive, after(1)).is_some(), "and now it is");
+    assert!(ask(&mut limiter, "d", Class::Interactive, after(1)).is_none(), "others had used all but two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_an_answer_lets_the_next_go_alone_once_it_has_arrived() {
+    let (mut limiter, start) = (Limiter::new(50, 100), Instant::now());
+    let first = ask(&mut limiter, "a", Class::Interactive, start).unwrap();
+    limiter.sent(first, start);
+    for name in ["b", "c"] {
+        assert!(ask(&mut limiter, name, Class::Interactive, start).is_none());
+    }
+    assert!(grant(&mut limiter, start + seconds(9)).is_empty());
+    assert_eq!(grant(&mut limiter, start + seconds(10)), ["b"]);
+    assert!(grant(&mut limiter, start + seconds(10)).is_empty());
 }

@@ -66,6 +66,13 @@ impl Client {
         &self.account
     }
 
+    /// The time of day by the service's clock, as its last answer told it. What is compared with times that the service
+    /// gives, or with times that another replica wrote down, is compared by this one clock.
+    #[must_use]
+    pub fn service_time(&self) -> Timestamp {
+        self.account.service_time(self.shared.clock.now())
+    }
+
     /// Signs in, unless a token is there that still serves.
     pub async fn sign_in(&self) -> Result<SignedInUser, Error> {
         let token = self.token(None).await?;

@@ -221,13 +221,15 @@ impl Client {
                 Err(Refused::Call(Error::from_transport(operation, error)))
             }
             Ok(answer) => {
-                let told = headers::read(answer.status(), answer.headers(), self.shared.clock.now());
+                let now = self.shared.clock.now();
+                let told = headers::read(answer.status(), answer.headers(), now);
                 permit.answered(&told);
+                let date = headers::date(answer.headers());
+                if let Some(date) = date {
+                    self.account.note_time(date, now);
+                }
                 match answer.status() {
-                    status if status.is_success() => {
-                        let date = headers::date(answer.headers());
-                        Ok(Answer { body: answer.into_body(), date })
-                    }
+                    status if status.is_success() => Ok(Answer { body: answer.into_body(), date }),
                     StatusCode::UNAUTHORIZED => Err(Refused::Token),
                     status => {
                         let key = self.session.credentials.api_key.expose_secret();

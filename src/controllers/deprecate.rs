@@ -54,10 +54,7 @@ pub async fn clear<K: Resource>(
 ) -> Result<Clearance, Interrupt> {
     let uid = handle.object().uid().unwrap_or_default();
     let organization = key(&*connection.object);
-    if !handle.fresh().await?.is_some_and(|fresh| (order.stands)(&fresh)) {
-        ctx.deprecations.done(&organization, &uid);
-        return Err(Outcome::Unchanged { again: Duration::from_secs(1) }.into());
-    }
+    must_stand(order, handle, connection, ctx).await?;
     if crd_is_going::<K>(ctx).await? {
         return Ok(Clearance::Retain("its CustomResourceDefinition is being deleted: everything is retained".into()));
     }
@@ -69,11 +66,32 @@ pub async fn clear<K: Resource>(
     let permit = permit(order, handle, connection, ctx)?;
     let tool = ctx.remote.tool(&connection.established, order.tool_id, Duration::ZERO, Class::Interactive).await?;
     match standing(tool.as_deref(), order.mark) {
+        // One read that does not find it proves nothing; several over some time do.
+        Standing::Gone if !ctx.memory.is_missing(&uid) => Err(Outcome::not_found_yet(Class::Interactive).into()),
         Standing::Gone => Ok(Clearance::Done("the service has it no more".into())),
         Standing::Deprecated => Ok(Clearance::Done("it is deprecated already".into())),
         Standing::NotOurs => Ok(Clearance::Retain("the tool does not carry this object's mark".into())),
-        Standing::Ours => Ok(Clearance::Go(permit)),
+        Standing::Ours => {
+            ctx.memory.found(&uid);
+            // The turn and the read may have been waited for, and somebody may have thought better of it meanwhile.
+            must_stand(order, handle, connection, ctx).await?;
+            Ok(Clearance::Go(permit))
+        }
     }
+}
+
+/// Ends the reconcile when the order does not stand in the manifest any more, read past the cache.
+async fn must_stand<K: Resource>(
+    order: &Order<'_, K>,
+    handle: &Handle<K>,
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<(), Interrupt> {
+    if handle.fresh().await?.is_some_and(|fresh| (order.stands)(&fresh)) {
+        return Ok(());
+    }
+    ctx.deprecations.done(&key(&*connection.object), &handle.object().uid().unwrap_or_default());
+    Err(Outcome::Unchanged { again: Duration::from_secs(1) }.into())
 }
 
 /// Whether the Organization lets it through.

@@ -98,13 +98,16 @@ async fn visit<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Again, Failure>
     {
         status.set_last_handled_reconcile_at(Some(requested));
     }
-    if let Some(verdict) = outcome.verdict() {
-        let before = handle.object().clone();
-        match handle.write_status(status, &verdict, ctx.clock.now()).await {
-            Ok(true) => announce(&before, &verdict, ctx).await,
-            Ok(false) => {}
-            Err(error) => return failed(&error, &uid, ctx),
-        }
+    let Some(verdict) = outcome.verdict() else {
+        ctx.memory.left(&uid, &handle.status());
+        return next(&outcome, &uid, ctx);
+    };
+    let (before, now) = (handle.object().clone(), ctx.clock.now());
+    ctx.memory.left(&uid, &handle.next_status(status.clone(), &verdict, now));
+    match handle.write_status(status, &verdict, now).await {
+        Ok(true) => announce(&before, &verdict, ctx).await,
+        Ok(false) => {}
+        Err(error) => return failed(&error, &uid, ctx),
     }
     next(&outcome, &uid, ctx)
 }

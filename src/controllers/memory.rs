@@ -1,9 +1,11 @@
 //! What this process remembers of objects between reconciles. Nothing here must survive: a restart only looks again.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
@@ -31,6 +33,7 @@ struct Remembered {
     failures: u32,
     looked: Option<Instant>,
     missing: Option<Instant>,
+    left: Option<u64>,
 }
 
 impl Default for Memory {
@@ -82,6 +85,19 @@ impl Memory {
         due.saturating_duration_since(Instant::now())
     }
 
+    /// The last visit left this status behind, as far as it knows: its write may be lost, and the cache that it started
+    /// from may have been behind.
+    pub fn left<S: Serialize>(&self, uid: &str, status: &S) {
+        let digest = digest(status);
+        self.with(uid, |object| object.left = digest);
+    }
+
+    /// Whether this status is another than the last visit has left behind.
+    #[must_use]
+    pub fn surprises<S: Serialize>(&self, uid: &str, status: &S) -> bool {
+        self.with(uid, |object| object.left).is_some_and(|left| Some(left) != digest(status))
+    }
+
     /// The object is gone.
     pub fn forget(&self, uid: &str) {
         if let Ok(mut objects) = self.objects.lock() {
@@ -95,6 +111,13 @@ impl Memory {
             Err(_) => T::default(),
         }
     }
+}
+
+/// Tells two statuses apart.
+fn digest<S: Serialize>(status: &S) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    serde_json::to_vec(status).ok()?.hash(&mut hasher);
+    Some(hasher.finish())
 }
 
 /// A number of seconds as it stands in a manifest, where it is never negative.
@@ -131,6 +154,15 @@ mod tests {
         assert!(memory.failed("a") <= LONGEST_RETRY.mul_f64(1.1));
         memory.succeeded("a");
         assert_eq!(memory.failed("a"), first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_status_that_the_last_visit_did_not_leave_is_a_surprise() {
+        let memory = Memory::default();
+        assert!(!memory.surprises("a", &"anything"), "nothing is expected before the first visit");
+        memory.left("a", &"Ready");
+        assert!(!memory.surprises("a", &"Ready") && memory.surprises("a", &"Stalled"));
+        assert!(!memory.surprises("b", &"Stalled"));
     }
 
     #[tokio::test(start_paused = true)]

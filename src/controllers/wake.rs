@@ -140,11 +140,23 @@ impl Context {
         }
     }
 
+    /// Whether the object is to be looked at because of its own change. That its status changes is the end of a visit and no
+    /// reason for another, unless it is not what the visit has left: somebody else wrote it, or a write whose answer was
+    /// lost has arrived, or the visit began from a cache that was behind and found nothing to write.
+    fn calls_for_a_look<K: Resource>(&self, change: &Change<K>) -> bool {
+        let surprises = |new: &K| {
+            let status =
+                new.status().filter(|status| change.old.as_ref().and_then(|old| old.status()) != Some(*status));
+            status.is_some_and(|status| self.memory.surprises(&new.uid().unwrap_or_default(), status))
+        };
+        concerns_itself(change) || change.new.as_deref().is_some_and(surprises)
+    }
+
     /// An Organization changed.
     pub fn organization_changed(&self, change: &Change<Organization>) {
         let Some(object) = of(change) else { return };
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        if concerns_itself(change) {
+        if self.calls_for_a_look(change) {
             self.queues.organizations.push(&namespace, &name);
         }
         let view = |o: &Organization| {
@@ -178,7 +190,7 @@ impl Context {
     pub fn tool_changed(&self, change: &Change<Tool>) {
         let Some(object) = of(change) else { return };
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        if concerns_itself(change) {
+        if self.calls_for_a_look(change) {
             self.queues.tools.push(&namespace, &name);
         }
         let view = |t: &Tool| {
@@ -221,7 +233,7 @@ impl Context {
     pub fn version_changed(&self, change: &Change<ToolVersion>) {
         let Some(object) = of(change) else { return };
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        if concerns_itself(change) {
+        if self.calls_for_a_look(change) {
             self.queues.versions.push(&namespace, &name);
         }
         let view = |v: &ToolVersion| {
@@ -245,7 +257,7 @@ impl Context {
     pub fn variables_changed(&self, change: &Change<ToolEnvSecret>) {
         let Some(object) = of(change) else { return };
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        if concerns_itself(change) {
+        if self.calls_for_a_look(change) {
             self.queues.variables.push(&namespace, &name);
         }
         let view = |v: &ToolEnvSecret| {

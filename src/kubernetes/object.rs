@@ -106,18 +106,20 @@ impl<K: Resource> Handle<K> {
         self.object.status().cloned().unwrap_or_default()
     }
 
+    /// The status with its conditions, as [`Self::write_status`] would write it.
+    #[must_use]
+    pub fn next_status(&self, mut status: K::Status, verdict: &Verdict, now: Timestamp) -> K::Status {
+        let generation = self.object.meta().generation;
+        status.set_conditions(conditions::conditions(self.status().conditions(), verdict, generation, now));
+        status.set_observed_generation(generation);
+        status
+    }
+
     /// Writes the status with its conditions if it differs from what stands there. The object's resourceVersion goes with
     /// it: a status that somebody else wrote is never overwritten, a change of the rest is no obstacle.
-    pub async fn write_status(
-        &mut self,
-        mut status: K::Status,
-        verdict: &Verdict,
-        now: Timestamp,
-    ) -> Result<bool, Error> {
-        let generation = self.object.meta().generation;
+    pub async fn write_status(&mut self, status: K::Status, verdict: &Verdict, now: Timestamp) -> Result<bool, Error> {
         let before = self.status();
-        status.set_conditions(conditions::conditions(before.conditions(), verdict, generation, now));
-        status.set_observed_generation(generation);
+        let status = self.next_status(status, verdict, now);
         if status == before {
             return Ok(false);
         }

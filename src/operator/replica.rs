@@ -338,9 +338,8 @@ async fn wait_for_crds(clients: &Clients, ready: &channel::Sender<Readiness>) {
 
 async fn crds_are_there(clients: &Clients) -> Result<(), String> {
     let api: Api<CustomResourceDefinition> = Api::all(clients.calls.clone());
-    for wanted in resources::crds() {
-        let name = wanted.name_any();
-        match get_opt(&api, &name).await {
+    for name in resources::crd_names() {
+        match get_opt(&api, name).await {
             Ok(Some(found)) if is_established(&found) => {}
             Ok(Some(_)) => return Err(format!("the CustomResourceDefinition {name} is not established yet")),
             Ok(None) => return Err(format!("the CustomResourceDefinition {name} is not installed")),

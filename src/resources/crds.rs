@@ -33,6 +33,12 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     [Organization::crd(), Tool::crd(), ToolVersion::crd(), ToolEnvSecret::crd()].into_iter().map(finished).collect()
 }
 
+/// The names of the definitions, in the same order.
+#[must_use]
+pub fn crd_names() -> [&'static str; 4] {
+    [Organization::crd_name(), Tool::crd_name(), ToolVersion::crd_name(), ToolEnvSecret::crd_name()]
+}
+
 /// The definition of one kind, as it stands in `crds/`.
 pub fn crd_yaml(kind: &str) -> Result<String, CrdError> {
     let crd = crds()

@@ -19,7 +19,7 @@ pub mod tool_env_secret;
 pub mod tool_version;
 
 pub use common::{CommonStatus, Resource};
-pub use crds::{crd_yaml, crds, crds_yaml};
+pub use crds::{crd_names, crd_yaml, crds, crds_yaml};
 pub use organization::{Organization, OrganizationSpec, OrganizationStatus};
 pub use reason::Reason;
 pub use tool::{Tool, ToolSpec, ToolStatus};

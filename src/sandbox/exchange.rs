@@ -11,8 +11,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use bytes::Bytes;
 use futures::StreamExt;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, RETRY_AFTER};
 use http::{HeaderValue, StatusCode};
+use jiff::fmt::rfc2822;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -102,6 +103,7 @@ async fn exchange(
     };
     record.end(&reply);
     let mut response = deliver(reply);
+    add_date(&mut response, &sandbox.moment());
     if let Some(standing) = standing {
         add_limits(&mut response, &standing, &sandbox.moment());
     }
@@ -142,6 +144,14 @@ fn admit(
 /// Seconds, rounded up, so that who waits for them does not come too early.
 fn whole_seconds(duration: Duration) -> u64 {
     duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
+}
+
+/// The time of day, which a server on sockets would add by itself.
+fn add_date(response: &mut Response, now: &Moment) {
+    let date = rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now.time);
+    if let Some(date) = date.ok().and_then(|date| HeaderValue::try_from(date).ok()) {
+        response.headers_mut().insert(DATE, date);
+    }
 }
 
 fn add_limits(response: &mut Response, standing: &Standing, now: &Moment) {

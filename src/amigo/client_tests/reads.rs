@@ -107,13 +107,14 @@ async fn a_sweep_of_more_pages_than_calls_a_minute_ends() {
 async fn a_read_behind_a_long_queue_says_so() {
     let world = World::new(|sent, _| sent.line.contains("/version").then(|| page("tool_versions", &[], None)));
     let client = world.client();
+    client.versions(&id(999), Class::Resync).await.unwrap();
     let reads = (0..200).map(id).map(|id| {
         let client = client.clone();
         async move { client.versions(&id, Class::Resync).await }
     });
     let results = join_all(reads).await;
     let (served, told): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
-    assert_eq!(served.len(), 51, "fifty at once, and the first of those who wait");
+    assert_eq!(served.len(), 50, "fifty in a minute, and the first of those who wait");
     assert!(told.iter().all(|result| matches!(result, Err(Error::Queued { .. }))));
     assert_eq!(world.count("GET"), 51);
 }

@@ -75,10 +75,14 @@ impl Kind for Tool {
         }
         let (endpoint, organization) = (status.endpoint.as_deref(), status.organization.as_deref());
         let connection = connect_for_clean_up(ctx, &handle.namespace(), endpoint, organization).await?;
+        let uid = handle.object().uid().unwrap_or_default();
         let Some(id) = bound_or_marked(handle.object(), status, &connection, ctx).await? else {
+            if !ctx.memory.is_missing(&uid) {
+                return Ok(Outcome::not_found_yet(Class::Interactive));
+            }
             return Ok(Outcome::Gone { message: "no remote tool carries this object's mark".into() });
         };
-        if super::tool_version::is_publishing(handle.object(), &id, ctx) {
+        if super::tool_version::is_publishing(handle.object(), &id, connection.client().service_time(), ctx) {
             let message = "waits for a publish of the tool to end before the tool is deprecated";
             return Ok(Outcome::working(Reason::Publishing, message, Duration::from_secs(30)));
         }

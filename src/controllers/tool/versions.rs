@@ -86,7 +86,7 @@ async fn deprecate(
     if matching.is_empty() {
         return Ok(());
     }
-    if is_publishing(tool, id, ctx) {
+    if is_publishing(tool, id, connection.client().service_time(), ctx) {
         let message = "waits for a publish of the tool to end before versions are deprecated";
         return Err(Outcome::working(Reason::Publishing, message, Duration::from_secs(30)).into());
     }

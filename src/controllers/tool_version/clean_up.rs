@@ -62,7 +62,8 @@ async fn resolve(
         Some(State::Refused(..)) => return Ok(Some(Outcome::Gone { message: "the publish was refused".into() })),
         Some(State::Lost) | None => Flight::Unknown,
     };
-    let look = Look { tool_id, flight, age: Duration::ZERO, class: Class::Recovery, requested: false };
+    let now = connection.client().service_time();
+    let look = Look { tool_id, flight, age: Duration::ZERO, class: Class::Recovery, requested: false, now };
     let (versions, _) = ctx.remote.versions(&connection.established, tool_id, look.age, look.class).await?;
     match plan(handle, status, &look, &versions, ctx)? {
         Plan::Claim(version) | Plan::Keep(version) => {
@@ -86,9 +87,16 @@ async fn deprecate(
     };
     let at = &connection.established;
     let (versions, _) = ctx.remote.versions(at, tool_id, Duration::ZERO, Class::Interactive).await?;
-    let version = versions.iter().find(|version| Some(&version.id) == status.version_id.as_ref());
-    if version.is_none_or(|version| version.deprecated) {
-        return Ok(Outcome::Gone { message: format!("version {number} is deprecated already") });
+    let uid = handle.object().uid().unwrap_or_default();
+    match versions.iter().find(|version| Some(&version.id) == status.version_id.as_ref()) {
+        Some(version) if version.deprecated => {
+            return Ok(Outcome::Gone { message: format!("version {number} is deprecated already") });
+        }
+        Some(_) => ctx.memory.found(&uid),
+        None if ctx.memory.is_missing(&uid) => {
+            return Ok(Outcome::Gone { message: format!("the service has version {number} no more") });
+        }
+        None => return Ok(Outcome::not_found_yet(Class::Interactive)),
     }
     if ctx.publishes.is_busy(tool_id) {
         let message = "waits for a publish of the tool to end before the version is deprecated";
@@ -119,7 +127,7 @@ async fn deprecate(
     match done {
         Err(error) if error.status() != Some(404) => Err(error.into()),
         Ok(()) | Err(_) => {
-            ctx.deprecations.done(&key(&*connection.object), &handle.object().uid().unwrap_or_default());
+            ctx.deprecations.done(&key(&*connection.object), &uid);
             ctx.wake_dependants_of_tool(&namespace, &tool);
             ctx.queues.tools.push(&namespace, &tool);
             Ok(Outcome::Gone { message: format!("version {number} is deprecated") })

@@ -71,7 +71,8 @@ impl Kind for ToolVersion {
         if age == Duration::MAX && ctx.remote.known_versions(at, &tool_id).is_none() {
             return Ok(Outcome::Unchanged { again: ctx.memory.until_look(&uid, period) });
         }
-        let visit = Look { tool_id: &tool_id, flight, age, class, requested: visit.requested };
+        let now = connection.client().service_time();
+        let visit = Look { tool_id: &tool_id, flight, age, class, requested: visit.requested, now };
         let outcome = look(handle, status, &visit, &connection, ctx).await?;
         if visit.age != Duration::MAX {
             ctx.memory.looked(&uid);
@@ -108,7 +109,8 @@ async fn without_tool(
         return Ok(outcome);
     };
     let flight = flight(handle, status, &connection, ctx).await?;
-    let look = Look { tool_id: &tool_id, flight, age: EVIDENCE_AGE, class: Class::Recovery, requested: false };
+    let now = connection.client().service_time();
+    let look = Look { tool_id: &tool_id, flight, age: EVIDENCE_AGE, class: Class::Recovery, requested: false, now };
     let (versions, _) = ctx.remote.versions(&connection.established, &tool_id, look.age, look.class).await?;
     match plan(handle, status, &look, &versions, ctx)? {
         Plan::Claim(version) | Plan::Keep(version) => {
@@ -138,6 +140,8 @@ struct Look<'a> {
     age: Duration,
     class: Class,
     requested: bool,
+    /// The time by the service's clock. The clocks of replicas may differ, and what one writes down another reads.
+    now: Timestamp,
 }
 
 /// Reads the list, decides, and acts; a publish is decided twice, the second time on a list that was read for it.
@@ -192,8 +196,8 @@ fn plan(
     let object = handle.object();
     let (namespace, _) = key(object);
     let wanted = object.wanted().map_err(|error| Outcome::stalled(Reason::InvalidSpec, error.to_string()))?;
-    let intent = status.publish.as_ref().map(|intent| recorded_intent(intent, ctx));
-    let siblings = siblings(object, ctx);
+    let intent = status.publish.as_ref().map(|intent| recorded_intent(intent, look.now));
+    let siblings = siblings(object, look.now, ctx);
     let variables = variables_obstacle(&namespace, &object.spec.tool_ref.name, ctx);
     let situation = Situation {
         wanted,
@@ -208,32 +212,32 @@ fn plan(
         siblings: &siblings,
         variables: variables.as_deref(),
         refused: !look.requested && was_refused(object, look.tool_id, versions, ctx),
-        now: ctx.clock.now(),
+        now: look.now,
     };
     let plan = decide::decide(&situation);
     tracing::debug!(object = %object.describe(), ?plan, "decided");
     Ok(plan)
 }
 
-fn recorded_intent(intent: &PublishIntent, ctx: &Context) -> Intent {
+fn recorded_intent(intent: &PublishIntent, now: Timestamp) -> Intent {
     Intent {
         // A time that cannot be read counts as now: too long a wait does less harm than a second publish.
-        started: intent.start_time.parse().unwrap_or_else(|_| ctx.clock.now()),
+        started: intent.start_time.parse().unwrap_or(now),
         known: intent.known_versions.iter().filter_map(|text| text.parse().ok()).collect::<BTreeSet<_>>(),
         expected: intent.expected_version.as_ref().and_then(|text| text.parse().ok()),
         user_id: intent.user_id.clone(),
     }
 }
 
-fn siblings(object: &ToolVersion, ctx: &Context) -> Vec<Sibling> {
+fn siblings(object: &ToolVersion, now: Timestamp, ctx: &Context) -> Vec<Sibling> {
     let (namespace, _) = key(object);
     let others = ctx.versions.by(&by_tool(&namespace, &object.spec.tool_ref.name));
-    others.iter().filter(|other| other.uid() != object.uid()).map(|other| sibling(other, ctx)).collect()
+    others.iter().filter(|other| other.uid() != object.uid()).map(|other| sibling(other, now)).collect()
 }
 
-fn sibling(other: &Arc<ToolVersion>, ctx: &Context) -> Sibling {
+fn sibling(other: &Arc<ToolVersion>, now: Timestamp) -> Sibling {
     let status = other.status.clone().unwrap_or_default();
-    let over = status.publish.as_ref().is_some_and(|intent| intent_is_over(other, intent, ctx));
+    let over = status.publish.as_ref().is_some_and(|intent| intent_is_over(other, intent, now));
     let going = other.metadata.deletion_timestamp.is_some();
     Sibling {
         name: other.name_any(),
@@ -246,19 +250,20 @@ fn sibling(other: &Arc<ToolVersion>, ctx: &Context) -> Sibling {
     }
 }
 
-fn intent_is_over(object: &ToolVersion, intent: &PublishIntent, ctx: &Context) -> bool {
-    let started: Timestamp = intent.start_time.parse().unwrap_or_else(|_| ctx.clock.now());
-    let elapsed = ctx.clock.now().duration_since(started);
+fn intent_is_over(object: &ToolVersion, intent: &PublishIntent, now: Timestamp) -> bool {
+    let started: Timestamp = intent.start_time.parse().unwrap_or(now);
+    let elapsed = now.duration_since(started);
     elapsed.as_secs() >= i64::from(object.spec.publish_timeout_seconds)
 }
 
-/// Whether a publish of the tool is under way, or its outcome is open: its deprecation waits for that.
-pub fn is_publishing(tool: &Tool, tool_id: &str, ctx: &Context) -> bool {
+/// Whether a publish of the tool is under way, or its outcome is open at `now`, by the service's clock: its deprecation
+/// waits for that.
+pub fn is_publishing(tool: &Tool, tool_id: &str, now: Timestamp, ctx: &Context) -> bool {
     let (namespace, name) = key(tool);
     let open = |version: &Arc<ToolVersion>| {
         let status = version.status.as_ref();
         let intent = status.filter(|s| s.version_id.is_none()).and_then(|s| s.publish.as_ref());
-        intent.is_some_and(|intent| !intent_is_over(version, intent, ctx))
+        intent.is_some_and(|intent| !intent_is_over(version, intent, now))
     };
     ctx.publishes.is_busy(tool_id) || ctx.versions.by(&by_tool(&namespace, &name)).iter().any(open)
 }
@@ -413,18 +418,18 @@ async fn send(
     connection: &Connection,
     ctx: &Context,
 ) -> Result<Outcome, Interrupt> {
-    let now = ctx.clock.now();
+    let started = connection.client().service_time();
     let attempt = next_attempt(status);
     status.publish = Some(PublishIntent {
         attempt,
-        start_time: now.to_string(),
+        start_time: started.to_string(),
         known_versions: versions.iter().map(|version| version.version.to_string()).collect(),
         expected_version: Some(expected.to_string()),
         user_id: Some(connection.established.user_id.clone()),
     });
     let message = format!("publishes version {expected}; this takes minutes");
     let verdict = Verdict { state: State::Reconciling, reason: Reason::Publishing, message: message.clone() };
-    handle.write_status(status.clone(), &verdict, now).await?;
+    handle.write_status(status.clone(), &verdict, ctx.clock.now()).await?;
     let object = handle.object();
     let request = PublishRequest { branch: object.spec.branch, project_path: object.spec.project_path.clone(), bump };
     let (namespace, name) = key(object);

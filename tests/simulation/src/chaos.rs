@@ -44,8 +44,9 @@ pub enum KubeFault {
 pub enum RemoteFault {
     /// Something that the sandbox plays.
     Effect(Effect),
-    /// The request is on its way for this long, and arrives whether or not somebody still waits.
-    Slow(Duration),
+    /// The request is on its way for this part of the time that it is waited for, and arrives whether or not somebody
+    /// still waits.
+    Slow(f64),
 }
 
 impl Chaos {
@@ -173,7 +174,7 @@ impl Chaos {
             }),
             11 => effect(Effect::TruncatedBody),
             12 => effect(Effect::GarbageBody),
-            13 => RemoteFault::Slow(dice.seconds(0.0, 400.0)),
+            13 => RemoteFault::Slow(dice.between(0.0, 1.05)),
             14 if is_list => effect(Effect::StaleList { seconds: dice.between(1.0, 60.0) }),
             15 if is_list => effect(Effect::EmptyList),
             _ => effect(Effect::Delay { seconds: dice.between(0.0, 100.0), after_effect: dice.chance(0.5) }),

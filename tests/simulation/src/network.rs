@@ -80,7 +80,7 @@ impl Link {
         match answer? {
             Answer::Document(code, value) => {
                 if judged {
-                    self.sim.trace.line(&self.me, &format!("  {code} {}", place));
+                    self.sim.trace.line(&self.me, &format!("  {code} {place}"));
                 }
                 Ok(response(
                     code,
@@ -156,10 +156,10 @@ impl Link {
                     self.sim.sandbox.add_fault(Fault::once(call.operation, effect));
                     self.sim.service.send(request, bounds).await
                 }
-                Some(RemoteFault::Slow(before)) => self.slowly(before, request, bounds).await,
+                Some(RemoteFault::Slow(part)) => self.slowly(bounds.timeout.mul_f64(part), request, bounds).await,
             }
         };
-        self.sim.after_call(&call);
+        self.sim.after_call(&self.me, &call, answer.is_ok());
         self.alive().await;
         let outcome = match &answer {
             Ok(answer) => answer.status().as_u16().to_string(),

@@ -38,6 +38,8 @@ pub struct Referee {
     pub untouchable: BTreeSet<String>,
     /// Orders that were withdrawn, and when they last stood.
     stood: BTreeMap<String, Instant>,
+    /// When a process was last told how many calls of an operation are left.
+    told: BTreeMap<(String, &'static str), Instant>,
 }
 
 impl Referee {
@@ -86,6 +88,19 @@ impl Referee {
         let recent = self.stood.iter().filter(|(_, stood)| stood.elapsed() <= GRACE);
         orders.extend(recent.map(|(order, _)| order.clone()));
         orders
+    }
+
+    /// Whether a process could know that a call would be one too many: the service has told it within the last minute.
+    /// Otherwise others may have used the calls, or the process that was killed before.
+    #[must_use]
+    pub fn could_know(&self, me: &str, call: &Call) -> bool {
+        let told = self.told.get(&(me.to_owned(), call.operation));
+        told.is_some_and(|told| told.elapsed() < Duration::from_secs(60))
+    }
+
+    /// An answer told how many calls are left.
+    pub fn told(&mut self, me: &str, call: &Call) {
+        self.told.insert((me.to_owned(), call.operation), Instant::now());
     }
 
     /// Judges a call that changes something, as it leaves a replica.

@@ -118,7 +118,7 @@ async fn scenes(sim: &Arc<Sim>) -> Duration {
 
 fn open(sim: &Sim, expected: &[Expectation]) -> Vec<String> {
     let organization = sim.expect("Organization", "acme", "Succeeded");
-    organization.into_iter().chain(expected.iter().flat_map(|holds| holds(sim))).collect()
+    organization.into_iter().chain(sim.in_progress()).chain(expected.iter().flat_map(|holds| holds(sim))).collect()
 }
 
 async fn converge(sim: &Sim, expected: &[Expectation]) -> Duration {

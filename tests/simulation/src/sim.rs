@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::call::Call;
 use crate::chaos::Chaos;
 use crate::dice::Dice;
-use crate::kubernetes::{Answer, Kubernetes, Request, Verb};
+use crate::kubernetes::{Answer, KINDS, Kubernetes, Request, Verb};
 use crate::plan::Plan;
 use crate::referee::{Limit, Referee};
 use crate::trace::{CANARY, Trace};
@@ -74,6 +74,8 @@ pub struct Sim {
     /// Writes of replicas: to Kubernetes but for Leases, and to the service.
     writes: AtomicU64,
     keys: AtomicU64,
+    /// Calls that the service has refused as too many.
+    refused: AtomicU64,
 }
 
 impl Sim {
@@ -97,6 +99,7 @@ impl Sim {
             requests: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             keys: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             plan,
         });
         sim.put_credentials();
@@ -206,14 +209,20 @@ impl Sim {
     }
 
     /// Judges what the service has after a call.
-    pub fn after_call(&self, call: &Call) {
+    pub fn after_call(&self, me: &str, call: &Call, answered: bool) {
         if call.writes()
             && let Some(violation) = self.referee(|referee| referee.judge_service(&self.sandbox.tools(ACME)))
         {
             self.violated(violation.rule, violation.text);
         }
-        if self.sandbox.rate_limit_violations() > 0 {
+        let refused = self.sandbox.rate_limit_violations();
+        if self.refused.swap(refused, Ordering::Relaxed) < refused
+            && self.referee(|referee| referee.could_know(me, call))
+        {
             self.violated("the budget holds", format!("429 for {}", call.describe()));
+        }
+        if answered {
+            self.referee(|referee| referee.told(me, call));
         }
     }
 
@@ -349,6 +358,20 @@ impl Sim {
         }
         let text = |field: &str| ready[field].as_str().unwrap_or_default().to_owned();
         Some((text("status"), text("reason")))
+    }
+
+    /// Objects on which work goes on.
+    #[must_use]
+    pub fn in_progress(&self) -> Vec<String> {
+        let all = KINDS.iter().flat_map(|collection| self.kubernetes.all(collection));
+        let working = all.filter_map(|object| {
+            let conditions = object["status"]["conditions"].as_array()?;
+            let ready = conditions.iter().find(|condition| condition["type"] == "Ready")?;
+            let reason = ready["reason"].as_str()?;
+            let open = ["Publishing", "Progressing", "ProgressingWithRetry", "QueuedForBudget"].contains(&reason);
+            open.then(|| format!("{} {} is {reason}", object["kind"], object["metadata"]["name"]))
+        });
+        working.collect()
     }
 
     /// Why an object is not as expected: `Succeeded` means Ready, `-` gone, anything else is the reason of Ready=False.

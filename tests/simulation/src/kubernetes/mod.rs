@@ -6,10 +6,11 @@ mod http;
 mod watching;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use amigo_operator::clock::Clock;
 use amigo_operator::resources;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -98,8 +99,9 @@ impl Kubernetes {
 
     /// Installs those CRDs that are missing.
     pub fn install_crds(&self) {
-        for crd in resources::crds() {
-            let Ok(mut object) = serde_json::to_value(&crd) else { continue };
+        static CRD: OnceLock<Vec<CustomResourceDefinition>> = OnceLock::new();
+        for crd in CRD.get_or_init(resources::crds) {
+            let Ok(mut object) = serde_json::to_value(crd) else { continue };
             object["metadata"]["name"] = json!(crd.name_any());
             // Nothing is validated here, and the schemas are long.
             object["spec"]["versions"] = json!([{"name": "v1alpha1", "served": true, "storage": true}]);
