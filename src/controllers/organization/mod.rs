@@ -57,7 +57,7 @@ impl Kind for Organization {
         ctx: &Context,
     ) -> Result<Outcome, Interrupt> {
         let this = key(handle.object());
-        if let Some(message) = in_use::message(handle.object(), ctx) {
+        if let Some(message) = in_use::message(handle.object(), ctx).await? {
             // Those who use it still must be able to: after a restart, and with credentials that were rotated meanwhile.
             match establish(handle, status, &this, false, ctx).await {
                 Ok(true) => ctx.wake_everything(),

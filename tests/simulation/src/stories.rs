@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use amigo_operator::amigo::types::Tags;
+use amigo_operator::controllers::ownership::mark;
 use amigo_operator::sandbox::{NewTool, NewVersion, ToolEdit, Variable};
 use serde_json::{Value, json};
 
@@ -622,7 +623,7 @@ impl Stage<'_> {
         self.pause(dice, 100.0).await;
         let Some(tool) = self.sim.active(&self.remote()).pop() else { return self.well(Vec::new()) };
         let mut tags = tool.tags.clone();
-        tags.insert("kubernetes_owner".to_owned(), Some("0".repeat(32)));
+        tags.insert("kubernetes_owner".to_owned(), Some(mark("another-cluster", "travel", &self.name)));
         self.sim.by_hand("another mark", |sandbox| {
             let _ = sandbox.edit_tool(ACME, &tool.id, ToolEdit { tags: Some(tags.clone()), ..ToolEdit::default() });
         });
