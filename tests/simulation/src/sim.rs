@@ -103,9 +103,7 @@ impl Sim {
             plan,
         });
         sim.put_credentials();
-        let spec = json!({"organization": ACME, "endpoint": ENDPOINT, "credentialsRef": {"name": "acme-api-key"},
-            "maxDeprecationsPerHour": 1000});
-        sim.apply("Organization", "acme", &spec);
+        sim.apply_organization();
         sim
     }
 
@@ -293,6 +291,13 @@ impl Sim {
             let object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data});
             let _ = self.kubernetes.create("/secrets", object);
         }
+    }
+
+    /// The Organization. A list that was stale for once is read again within the half hour.
+    pub fn apply_organization(&self) {
+        let spec = json!({"organization": ACME, "endpoint": ENDPOINT, "credentialsRef": {"name": "acme-api-key"},
+            "maxDeprecationsPerHour": 1000, "resync": {"versionsPeriodSeconds": 1800}});
+        self.apply("Organization", "acme", &spec);
     }
 
     /// The Secret with the credentials that the service knows last.

@@ -758,9 +758,7 @@ impl Stage<'_> {
         self.pause(dice, 120.0).await;
         self.sim.trace.line("person", "installs the CRDs and applies everything again");
         self.sim.kubernetes.install_crds();
-        let organization = json!({"organization": ACME, "endpoint": crate::sim::ENDPOINT,
-            "credentialsRef": {"name": "acme-api-key"}});
-        self.sim.apply("Organization", "acme", &organization);
+        self.sim.apply_organization();
         apply();
         let well = self.well(numbers.iter().map(|number| (number.clone(), "Succeeded")).collect());
         let name = self.name.clone();
