@@ -15,7 +15,7 @@ use crate::plan::{Plan, Rates};
 pub struct Chaos {
     seed: u64,
     rates: Rates,
-    without: BTreeSet<String>,
+    only: Option<BTreeSet<String>>,
     calm: AtomicBool,
     /// How often each place was asked about.
     asked: Mutex<BTreeMap<String, u32>>,
@@ -56,7 +56,7 @@ impl Chaos {
         Self {
             seed: plan.seed,
             rates: plan.rates,
-            without: plan.without.clone(),
+            only: plan.faults.clone(),
             calm: AtomicBool::new(false),
             asked: Mutex::default(),
             injected: Mutex::default(),
@@ -106,7 +106,7 @@ impl Chaos {
         }
         let place = format!("{place}#{number}");
         let mut dice = Dice::new(self.seed, &place);
-        if !dice.chance(rate) || self.without.contains(&place) {
+        if !dice.chance(rate) || self.only.as_ref().is_some_and(|only| !only.contains(&place)) {
             return None;
         }
         self.injected.lock().unwrap_or_else(PoisonError::into_inner).push(place);

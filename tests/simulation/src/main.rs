@@ -18,7 +18,6 @@ mod sim;
 mod stories;
 mod trace;
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -26,7 +25,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::plan::Plan;
+use crate::plan::{Cut, Plan};
 use crate::run::{Report, run};
 use crate::stories::Story;
 
@@ -47,8 +46,11 @@ struct Arguments {
     #[arg(long, value_parser = story)]
     scenario: Option<Story>,
     /// With --seed: leave out these parts of the run, as a failure has printed them
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', requires = "seed")]
     without: Vec<String>,
+    /// With --seed: only these faults, as a failure has printed them
+    #[arg(long, value_delimiter = ',', requires = "seed")]
+    faults: Option<Vec<String>>,
     /// How much of the operator's log goes into the trace
     #[arg(long, default_value = "info")]
     log_level: LevelFilter,
@@ -77,8 +79,11 @@ fn main() -> ExitCode {
 }
 
 fn one(arguments: &Arguments, seed: u64) -> ExitCode {
-    let without: BTreeSet<String> = arguments.without.iter().cloned().collect();
-    let plan = Plan::new(seed, arguments.scenario).without(&without);
+    let cut = Cut {
+        without: arguments.without.iter().cloned().collect(),
+        faults: arguments.faults.as_ref().map(|faults| faults.iter().filter(|f| !f.is_empty()).cloned().collect()),
+    };
+    let plan = Plan::new(seed, arguments.scenario).cut(&cut);
     println!("{plan:#?}");
     let report = run(plan, arguments.log_level);
     print!("{}", report.trace);
@@ -161,13 +166,19 @@ fn work(shared: &Shared<'_>) {
 fn tell(seed: u64, only: Option<Story>, report: Report) {
     let Some(violation) = report.violation.clone() else { return };
     println!("seed {seed} broke a rule: {violation}\nmaking it smaller");
-    let (without, smaller) = minimise::minimise(seed, only, report);
-    let scenario = only.map(|story| format!(" --scenario {}", story.name())).unwrap_or_default();
-    let without: Vec<String> = without.into_iter().collect();
-    let left_out = if without.is_empty() { String::new() } else { format!(" --without '{}'", without.join(",")) };
+    let (cut, smaller) = minimise::minimise(seed, only, report);
     if let Some(violation) = smaller.violation {
         println!("seed {seed}: {violation}");
     }
-    println!("faults that remain: {:?}", smaller.injected);
-    println!("replay: cargo xtask simulate --seed {seed}{scenario}{left_out}");
+    let mut replay = format!("cargo xtask simulate --seed {seed}");
+    if let Some(story) = only {
+        replay += &format!(" --scenario {}", story.name());
+    }
+    if !cut.without.is_empty() {
+        replay += &format!(" --without '{}'", cut.without.into_iter().collect::<Vec<_>>().join(","));
+    }
+    if let Some(faults) = cut.faults {
+        replay += &format!(" --faults '{}'", faults.into_iter().collect::<Vec<_>>().join(","));
+    }
+    println!("replay: {replay}");
 }

@@ -1,36 +1,73 @@
-//! Makes a failing plan smaller: leaves out what it fails without, part by part.
+//! Makes a failing plan smaller: leaves out whole parts that it fails without, then faults, in ever smaller portions.
 
 use std::collections::BTreeSet;
 
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::plan::Plan;
+use crate::plan::{Cut, Plan};
 use crate::run::{Report, run};
 use crate::stories::Story;
 
 /// Most runs that are spent on it.
-const MOST_RUNS: usize = 400;
+const MOST_RUNS: usize = 300;
 
-/// The parts that the run fails without, and how it fails then.
+/// A failing run that is being made smaller.
+struct Shrinking {
+    seed: u64,
+    only: Option<Story>,
+    rule: Option<&'static str>,
+    runs: usize,
+    cut: Cut,
+    report: Report,
+}
+
+/// What can be cut from the plan so that it still breaks the same rule, and how it does so then.
 #[must_use]
-pub fn minimise(seed: u64, only: Option<Story>, mut report: Report) -> (BTreeSet<String>, Report) {
-    let mut without = BTreeSet::new();
-    let mut runs = 0;
+pub fn minimise(seed: u64, only: Option<Story>, report: Report) -> (Cut, Report) {
     let rule = report.violation.as_ref().map(|violation| violation.rule);
-    loop {
-        let plan = Plan::new(seed, only).without(&without);
-        let parts: Vec<String> = plan.parts().into_iter().chain(report.injected.iter().cloned()).collect();
-        let smaller = parts.into_iter().filter(|part| !without.contains(part)).find_map(|part| {
-            runs += 1;
-            let mut fewer = without.clone();
-            fewer.insert(part);
-            let report = (runs < MOST_RUNS).then(|| run(Plan::new(seed, only).without(&fewer), LevelFilter::WARN))?;
-            let same = report.violation.as_ref().map(|violation| violation.rule) == rule;
-            same.then_some((fewer, report))
-        });
-        match smaller {
-            Some((fewer, smaller)) => (without, report) = (fewer, smaller),
-            None => return (without, report),
+    let mut shrinking = Shrinking { seed, only, rule, runs: 0, cut: Cut::default(), report };
+    for part in Plan::new(seed, only).parts() {
+        let mut cut = shrinking.cut.clone();
+        cut.without.insert(part);
+        shrinking.try_cut(cut);
+    }
+    shrinking.fewer_faults();
+    (shrinking.cut, shrinking.report)
+}
+
+impl Shrinking {
+    /// Keeps the cut if the rule is still broken.
+    fn try_cut(&mut self, cut: Cut) -> bool {
+        self.runs += 1;
+        if self.runs > MOST_RUNS {
+            return false;
+        }
+        let report = run(Plan::new(self.seed, self.only).cut(&cut), LevelFilter::WARN);
+        let same = report.violation.as_ref().map(|violation| violation.rule) == self.rule;
+        if same {
+            (self.cut, self.report) = (cut, report);
+        }
+        same
+    }
+
+    fn fewer_faults(&mut self) {
+        let mut portion = self.report.injected.len().div_ceil(2);
+        while portion > 0 {
+            let mut start = 0;
+            while start < self.report.injected.len() {
+                let faults = self.report.injected.clone();
+                let end = (start + portion).min(faults.len());
+                let kept: BTreeSet<String> = faults
+                    .iter()
+                    .enumerate()
+                    .filter(|(n, _)| !(start..end).contains(n))
+                    .map(|(_, f)| f.clone())
+                    .collect();
+                if !self.try_cut(Cut { faults: Some(kept), ..self.cut.clone() }) {
+                    start = end;
+                }
+            }
+            portion = if portion == 1 { 0 } else { portion.div_ceil(2) };
         }
     }
 }

@@ -44,6 +44,15 @@ pub enum Disturbance {
     NewKey(Duration),
 }
 
+/// What is left out of a plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// Whole parts, as [`Plan::parts`] names them.
+    pub without: BTreeSet<String>,
+    /// The only faults that may still happen; none: all that the seed says.
+    pub faults: Option<BTreeSet<String>>,
+}
+
 /// What a seed stands for.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -63,8 +72,8 @@ pub struct Plan {
     pub rates: Rates,
     /// What happens when, by its number in the whole plan.
     pub disturbances: Vec<(usize, Duration, Disturbance)>,
-    /// What is left out.
-    pub without: BTreeSet<String>,
+    /// The only faults that may happen; none: all that the seed says.
+    pub faults: Option<BTreeSet<String>>,
 }
 
 impl Plan {
@@ -96,13 +105,14 @@ impl Plan {
             service: service(seed, &mut dice),
             rates,
             disturbances: disturbances(replicas, &mut dice),
-            without: BTreeSet::new(),
+            faults: None,
         }
     }
 
-    /// The plan without some of its parts: `story:2`, `event:0`, `faults`, or a fault by its place.
+    /// The plan without some of its parts.
     #[must_use]
-    pub fn without(mut self, parts: &BTreeSet<String>) -> Self {
+    pub fn cut(mut self, cut: &Cut) -> Self {
+        let parts = &cut.without;
         self.stories.retain(|(number, _)| !parts.contains(&format!("story:{number}")));
         self.disturbances.retain(|(number, ..)| !parts.contains(&format!("event:{number}")));
         for (part, rate) in [
@@ -117,7 +127,7 @@ impl Plan {
         if parts.contains("skew") {
             self.skew = SignedDuration::ZERO;
         }
-        self.without.clone_from(parts);
+        self.faults.clone_from(&cut.faults);
         self
     }
 

@@ -138,8 +138,8 @@ async fn converge(sim: &Sim, expected: &[Expectation]) -> Duration {
 
 /// Nothing is written when there is nothing to do, and what was reached holds.
 async fn rest(sim: &Sim, expected: &[Expectation]) {
-    // What was just written may still bring about a write or two: the sum of a tool's versions, for one.
-    tokio::time::sleep(Duration::from_secs(700)).await;
+    // What others did in the service shows with the next resync: the sum of a tool's versions, for one.
+    tokio::time::sleep(Duration::from_secs(2200)).await;
     let writes = sim.writes();
     tokio::time::sleep(REST).await;
     if sim.writes() != writes {
