@@ -223,13 +223,9 @@ impl Sync<'_> {
     ) -> Result<(), Interrupt> {
         let uid = handle.object().uid().unwrap_or_default();
         let Some(share) = plan.shares.get(&uid) else { return Ok(()) };
-        let is_new = |variable: &&SyncedVariable| !status.variables.iter().any(|v| v.name == variable.name);
-        let new: Vec<SyncedVariable> = share.variables.iter().filter(is_new).cloned().collect();
-        if new.is_empty() {
+        if !announce(status, &share.variables) {
             return Ok(());
         }
-        status.variables.extend(new);
-        status.variables.sort_by(|a, b| a.name.cmp(&b.name));
         let message = "sends the variables".to_owned();
         let verdict = Verdict { state: State::Reconciling, reason: Reason::Progressing, message };
         handle.write_status(status.clone(), &verdict, self.ctx.clock.now()).await?;
@@ -347,6 +343,21 @@ impl Sync<'_> {
     }
 }
 
+/// Adds variables that are about to be sent for the first time to what the status names; whether there are any. Until they
+/// are sent the status must not say that all of it was: a variable can come to an object whose manifest and Secrets stay
+/// the same, when the older object that had it goes.
+fn announce(status: &mut ToolEnvSecretStatus, variables: &[SyncedVariable]) -> bool {
+    let is_new = |variable: &&SyncedVariable| !status.variables.iter().any(|v| v.name == variable.name);
+    let new: Vec<SyncedVariable> = variables.iter().filter(is_new).cloned().collect();
+    if new.is_empty() {
+        return false;
+    }
+    status.variables.extend(new);
+    status.variables.sort_by(|a, b| a.name.cmp(&b.name));
+    status.synced_generation = None;
+    true
+}
+
 /// How the service took a delta.
 enum Answer {
     Done,
@@ -451,5 +462,25 @@ const fn gravity(reason: Reason) -> u8 {
         Reason::VisibilityMismatch => 3,
         Reason::VariableConflict => 4,
         _ => 5,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_about_to_be_sent_does_not_count_as_sent() {
+        let variable = |name: &str| SyncedVariable { name: name.into(), visibility: Visibility::Plain };
+        let before = ToolEnvSecretStatus {
+            variables: vec![variable("B")],
+            synced_generation: Some(1),
+            ..ToolEnvSecretStatus::default()
+        };
+        let mut status = before.clone();
+        assert!(!announce(&mut status, &[variable("B")]) && status == before);
+        assert!(announce(&mut status, &[variable("A"), variable("B")]));
+        assert_eq!(status.variables, [variable("A"), variable("B")]);
+        assert_eq!(status.synced_generation, None);
     }
 }
