@@ -19,6 +19,9 @@ use crate::kubernetes::watch::key;
 use crate::resources::organization::Deprecation;
 use crate::resources::{Reason, Resource};
 
+/// Why nothing is done remotely for an object whose kind is being removed.
+pub const CRD_IS_GOING: &str = "its CustomResourceDefinition is being deleted: everything is retained";
+
 /// A deprecation that an object asks for.
 pub struct Order<'a, K> {
     /// Whether the manifest, read afresh, still asks for it.
@@ -56,7 +59,7 @@ pub async fn clear<K: Resource>(
     let organization = key(&*connection.object);
     must_stand(order, handle, connection, ctx).await?;
     if crd_is_going::<K>(ctx).await? {
-        return Ok(Clearance::Retain("its CustomResourceDefinition is being deleted: everything is retained".into()));
+        return Ok(Clearance::Retain(CRD_IS_GOING.into()));
     }
     if connection.object.spec.deprecation == Deprecation::Forbidden {
         ctx.deprecations.done(&organization, &uid);

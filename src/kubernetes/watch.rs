@@ -138,6 +138,11 @@ impl<K: Watchable> Feed<K> {
         self.cache.clone()
     }
 
+    /// The kind is not there at all: nothing is waited for.
+    pub fn expect_nothing(&self) {
+        self.listed.send_replace(true);
+    }
+
     /// Takes in one event of one scope and tells what changed by it.
     pub fn take(&mut self, scope: usize, event: Event<DeserializeGuard<K>>) -> Vec<Change<K>> {
         match event {

@@ -93,10 +93,11 @@ impl Replica {
     /// Waits for the API server and the CRDs, and starts the watches.
     async fn prepare(&self) -> Caches {
         let clients = &self.surroundings.clients;
-        wait_for_crds(clients, &self.ready).await;
+        let missing = wait_for_crds(clients, &self.ready).await;
         let references = References::default();
         let namespaces = &self.settings.namespaces;
-        let watches = Watches { clients, namespaces, current: &self.current, references: &references };
+        let (current, references) = (&self.current, &references);
+        let watches = Watches { clients, namespaces, current, references, missing: &missing };
         let caches = Caches {
             organizations: watches.start(
                 wake::organization_entries,
@@ -256,6 +257,8 @@ struct Watches<'a> {
     namespaces: &'a [String],
     current: &'a Arc<Mutex<Option<Arc<Context>>>>,
     references: &'a References,
+    /// CRDs that are not there, and not waited for.
+    missing: &'a BTreeSet<&'static str>,
 }
 
 impl Watches<'_> {
@@ -266,9 +269,12 @@ impl Watches<'_> {
         on_change: fn(&Context, &Change<K>),
     ) -> Cache<K>
     where
-        K: Watchable + kube::Resource<Scope = kube::core::NamespaceResourceScope>,
+        K: Watchable + kube::CustomResourceExt + kube::Resource<Scope = kube::core::NamespaceResourceScope>,
     {
         let feed = Feed::new(self.namespaces.len().max(1), entries);
+        if self.missing.contains(K::crd_name()) {
+            feed.expect_nothing();
+        }
         let cache = feed.cache();
         let current = Arc::clone(self.current);
         let (client, namespaces) = (self.clients.watch.clone(), self.namespaces.to_vec());
@@ -319,11 +325,25 @@ fn with(current: &Mutex<Option<Arc<Context>>>, act: impl FnOnce(&Context)) {
     }
 }
 
-/// Waits until all CRDs are there; an API server that is away is waited for too.
-async fn wait_for_crds(clients: &Clients, ready: &channel::Sender<Readiness>) {
+/// Waits until all CRDs are there; an API server that is away is waited for too. While CRDs are being deleted the operator
+/// works on with those that are left, as their objects wait for it: what is returned are the others.
+async fn wait_for_crds(clients: &Clients, ready: &channel::Sender<Readiness>) -> BTreeSet<&'static str> {
     let mut said = None;
     let began = Instant::now();
-    while let Err(why) = crds_are_there(clients).await {
+    loop {
+        let found = look_for_crds(clients).await;
+        match found {
+            Ok(Found { missing, going: true, .. }) => {
+                tracing::warn!(
+                    ?missing,
+                    "CustomResourceDefinitions are being deleted; those that are left are worked with"
+                );
+                return missing;
+            }
+            Ok(found) if found.problem().is_none() => break,
+            _ => {}
+        }
+        let why = found.map_or_else(|error| error, |found| found.problem().unwrap_or_default());
         if said.as_ref() != Some(&why) {
             tracing::warn!("waits: {why}");
             said = Some(why.clone());
@@ -334,19 +354,47 @@ async fn wait_for_crds(clients: &Clients, ready: &channel::Sender<Readiness>) {
     if said.is_some() {
         tracing::info!(waited_seconds = began.elapsed().as_secs(), "the CustomResourceDefinitions are there");
     }
+    BTreeSet::new()
 }
 
-async fn crds_are_there(clients: &Clients) -> Result<(), String> {
+/// What there is of the CRDs.
+#[derive(Debug, Default)]
+struct Found {
+    missing: BTreeSet<&'static str>,
+    unestablished: BTreeSet<&'static str>,
+    /// Whether one is being deleted.
+    going: bool,
+}
+
+impl Found {
+    /// What is waited for.
+    fn problem(&self) -> Option<String> {
+        let missing = self.missing.iter().map(|name| format!("the CustomResourceDefinition {name} is not installed"));
+        let unestablished =
+            self.unestablished.iter().map(|name| format!("the CustomResourceDefinition {name} is not established yet"));
+        missing.chain(unestablished).next()
+    }
+}
+
+/// An error when they cannot be read.
+async fn look_for_crds(clients: &Clients) -> Result<Found, String> {
     let api: Api<CustomResourceDefinition> = Api::all(clients.calls.clone());
+    let mut found = Found::default();
     for name in resources::crd_names() {
         match get_opt(&api, name).await {
-            Ok(Some(found)) if is_established(&found) => {}
-            Ok(Some(_)) => return Err(format!("the CustomResourceDefinition {name} is not established yet")),
-            Ok(None) => return Err(format!("the CustomResourceDefinition {name} is not installed")),
+            Ok(Some(crd)) => {
+                found.going |= crd.metadata.deletion_timestamp.is_some();
+                if !is_established(&crd) {
+                    found.unestablished.insert(name);
+                }
+            }
+            Ok(None) => {
+                found.missing.insert(name);
+            }
             Err(error) => return Err(format!("the CustomResourceDefinition {name} cannot be read: {error}")),
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 fn is_established(crd: &CustomResourceDefinition) -> bool {
@@ -359,11 +407,8 @@ fn watch_crds(clients: Clients, ready: channel::Sender<Readiness>) {
     tokio::spawn(async move {
         loop {
             tokio::time::sleep(Duration::from_secs(30)).await;
-            let now = match crds_are_there(&clients).await {
-                Ok(()) => Readiness::Ready,
-                Err(why) if why.contains("cannot be read") => continue,
-                Err(why) => Readiness::NotReady(why),
-            };
+            let Ok(found) = look_for_crds(&clients).await else { continue };
+            let now = found.problem().map_or(Readiness::Ready, Readiness::NotReady);
             ready.send_replace(now);
         }
     });

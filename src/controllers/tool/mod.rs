@@ -12,7 +12,7 @@ use kube::ResourceExt;
 use self::decide::{Desired, Observed, Plan};
 use super::Context;
 use super::connection::{Connection, connect, connect_for_clean_up};
-use super::deprecate::{Clearance, Order, clear};
+use super::deprecate::{CRD_IS_GOING, Clearance, Order, clear, crd_is_going};
 use super::driver::{Kind, Visit};
 use super::memory::seconds;
 use super::outcome::{Interrupt, Outcome, WAITING_LOOK};
@@ -68,6 +68,10 @@ impl Kind for Tool {
         }
         if status.endpoint.is_none() {
             return Ok(Outcome::Gone { message: "nothing was ever done remotely".into() });
+        }
+        // Before anything that could be waited for: the Organization may be gone with its own kind.
+        if crd_is_going::<Self>(ctx).await? {
+            return Ok(Outcome::Gone { message: CRD_IS_GOING.into() });
         }
         if tool.spec.suspend {
             let message = "suspended, so that the remote tool cannot be deprecated; set `spec.suspend: false`";

@@ -11,7 +11,7 @@ use super::{Answer, Sync};
 use crate::amigo::Class;
 use crate::controllers::Context;
 use crate::controllers::connection::connect_for_clean_up;
-use crate::controllers::deprecate::crd_is_going;
+use crate::controllers::deprecate::{CRD_IS_GOING, crd_is_going};
 use crate::controllers::outcome::{Interrupt, Outcome};
 use crate::controllers::tool::rivals::age;
 use crate::controllers::tool_env_secret::decide::Freshness;
@@ -34,8 +34,7 @@ pub async fn clean_up(
         return Ok(Outcome::Gone { message: "it has set no variables".into() });
     };
     if crd_is_going::<ToolEnvSecret>(ctx).await? {
-        let message = "its CustomResourceDefinition is being deleted: everything is retained";
-        return Ok(Outcome::Gone { message: message.into() });
+        return Ok(Outcome::Gone { message: CRD_IS_GOING.into() });
     }
     if handle.object().spec.suspend {
         let message = "suspended, so that the variables cannot be removed; set `spec.suspend: false`";

@@ -10,7 +10,7 @@ use crate::amigo::types::VersionNumber;
 use crate::amigo::{Class, Operation, Specifier};
 use crate::controllers::Context;
 use crate::controllers::connection::{Connection, connect_for_clean_up};
-use crate::controllers::deprecate::{Clearance, Order, clear};
+use crate::controllers::deprecate::{CRD_IS_GOING, Clearance, Order, clear, crd_is_going};
 use crate::controllers::outcome::{Interrupt, Outcome};
 use crate::controllers::ownership;
 use crate::controllers::tool_version::publishes::State;
@@ -32,6 +32,10 @@ pub async fn clean_up(
     else {
         return Ok(Outcome::Gone { message: "nothing was published for it".into() });
     };
+    // Before anything that could be waited for: the Organization may be gone with its own kind.
+    if crd_is_going::<ToolVersion>(ctx).await? {
+        return Ok(Outcome::Gone { message: CRD_IS_GOING.into() });
+    }
     if handle.object().spec.suspend {
         let message = "suspended, so that the version cannot be deprecated; set `spec.suspend: false`";
         return Ok(Outcome::waiting(Reason::DeletionBlocked, message));
