@@ -100,6 +100,16 @@ impl<K: Resource> Handle<K> {
         Ok(found.filter(|object| object.uid() == self.object.uid()))
     }
 
+    /// Fails unless the object in hand is the one that the server has: for what must not be decided on a cache that is
+    /// behind.
+    pub async fn must_be_current(&self) -> Result<(), Error> {
+        match self.fresh().await? {
+            Some(fresh) if fresh.resource_version() == self.object.resource_version() => Ok(()),
+            Some(_) => Err(Error::Changed(self.object.describe())),
+            None => Err(Error::Gone(self.object.describe())),
+        }
+    }
+
     /// The status, or the empty one of an object that has none.
     #[must_use]
     pub fn status(&self) -> K::Status {

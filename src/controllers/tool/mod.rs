@@ -131,6 +131,8 @@ async fn synchronise(
             Plan::Unbind => unbind(status),
             Plan::Bind { id } => status.tool_id = Some(id),
             Plan::Adopt { id, modify } => {
+                // Another tool may be bound already, and a cache that is behind does not show it.
+                handle.must_be_current().await?;
                 write(handle, &id, &modify, connection, ctx).await?;
                 status.tool_id = Some(id);
             }
@@ -140,6 +142,7 @@ async fn synchronise(
                 return Ok(None);
             }
             Plan::Create(body) => {
+                handle.must_be_current().await?;
                 let permit = match permit.take() {
                     Some(permit) => permit,
                     None => create_permit(handle, connection, ctx)?,
