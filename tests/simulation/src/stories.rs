@@ -241,7 +241,8 @@ impl Stage<'_> {
         for number in &numbers {
             self.pause(dice, 120.0).await;
             self.version(number, &json!({}));
-            if dice.chance(0.2) {
+            // Deleted before it is published, it would be passed over by those that follow.
+            if dice.chance(0.2) && self.patiently("ToolVersion", &self.version_name(number), "Succeeded").await {
                 self.pause(dice, 60.0).await;
                 self.sim.delete("ToolVersion", &self.version_name(number));
                 self.pause(dice, 60.0).await;
