@@ -7,6 +7,16 @@ pub fn one_line(text: &str) -> String {
     words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
+/// The text in one line of at most so many characters; where it is cut, it says so.
+#[must_use]
+pub fn short(text: &str, most: usize) -> String {
+    let line = one_line(text);
+    if line.chars().count() <= most {
+        return line;
+    }
+    line.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// Characters that change how the text around them is shown, or that hide in it.
 const fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}')
@@ -16,6 +26,13 @@ const fn is_invisible(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_long_is_cut_between_characters() {
+        for (text, shown) in [("üü", "üü"), ("üüü", "üüü"), ("üüüü", "üü…"), ("", "")] {
+            assert_eq!(short(text, 3), shown);
+        }
+    }
 
     #[test]
     fn what_is_not_seen_goes() {

@@ -12,12 +12,12 @@ use super::Context;
 use super::memory::jittered;
 use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_service_error};
 use crate::amigo;
-use crate::kubernetes::conditions::{State, Verdict};
+use crate::kubernetes::conditions::{MESSAGE_LIMIT, State, Verdict};
 use crate::kubernetes::events;
 use crate::kubernetes::object::{self, Handle};
 use crate::resources::annotations;
 use crate::resources::{CommonStatus, Reason, Resource};
-use crate::text::one_line;
+use crate::text::short;
 
 /// What a kind does; the rest is common.
 pub trait Kind: Resource {
@@ -221,7 +221,7 @@ fn next(outcome: &Outcome, uid: &str, ctx: &Context) -> Result<Again, Failure> {
     let again = match outcome {
         Outcome::Retrying { message, after, .. } => {
             let after = ctx.memory.failed(uid).max(*after);
-            return Err(Failure { after, message: one_line(message) });
+            return Err(Failure { after, message: short(message, MESSAGE_LIMIT) });
         }
         Outcome::Ready { again, .. } | Outcome::Working { again, .. } | Outcome::Unchanged { again } => *again,
         Outcome::Waiting { .. } => jittered(uid, WAITING_LOOK),

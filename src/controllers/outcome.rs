@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::memory::MISSING_LOOK;
 use crate::amigo;
-use crate::kubernetes::conditions::{State, Verdict};
+use crate::kubernetes::conditions::{MESSAGE_LIMIT, State, Verdict};
 use crate::kubernetes::object;
 use crate::resources::Reason;
-use crate::text::one_line;
+use crate::text::short;
 
 /// Safety net of an object that waits for something: the wake-up may have been missed.
 pub const WAITING_LOOK: Duration = Duration::from_secs(600);
@@ -132,7 +132,7 @@ impl Outcome {
             Self::Suspended { message, edits } => (State::Suspended { edits: *edits }, Reason::Suspended, message),
             Self::Unchanged { .. } | Self::Gone { .. } => return None,
         };
-        Some(Verdict { state, reason, message: one_line(message) })
+        Some(Verdict { state, reason, message: short(message, MESSAGE_LIMIT) })
     }
 }
 
@@ -172,7 +172,7 @@ pub fn of_service_error(error: &amigo::Error) -> Outcome {
             after: retry_after.unwrap_or(Duration::from_secs(60)),
         },
         E::Queued { estimate, .. } => Outcome::queued("read from the service", *estimate),
-        E::Status { status: 422, .. } => Outcome::stalled(Reason::InvalidRequest, message),
+        E::Status { status: 413 | 422, .. } => Outcome::stalled(Reason::InvalidRequest, message),
         E::Maintenance { .. } | E::Status { .. } | E::NotSent { .. } | E::Unknown { .. } | E::Unreadable { .. } => {
             Outcome::retrying(message)
         }

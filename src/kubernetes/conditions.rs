@@ -4,10 +4,10 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::resources::Reason;
-use crate::text::one_line;
+use crate::text::short;
 
 /// Longest message in a condition, in characters; the server's own limit is 32768 bytes.
-const MESSAGE_LIMIT: usize = 1024;
+pub const MESSAGE_LIMIT: usize = 1024;
 
 /// What the conditions should say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,17 +84,8 @@ fn message(previous: &[Condition], verdict: &Verdict, generation: Option<i64>) -
         previous.iter().find(|c| c.type_ == "Ready" && c.reason == queued && c.observed_generation == generation);
     match before {
         Some(before) if verdict.reason == Reason::QueuedForBudget => before.message.clone(),
-        _ => bounded(&verdict.message),
+        _ => short(&verdict.message, MESSAGE_LIMIT),
     }
-}
-
-/// One line, cut at a character boundary.
-fn bounded(message: &str) -> String {
-    let message = one_line(message);
-    if message.chars().count() <= MESSAGE_LIMIT {
-        return message;
-    }
-    message.chars().take(MESSAGE_LIMIT - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]

@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::SecretString;
 
-use crate::resources::tool_env_secret::{EnvFromSource, EnvVar, SyncedSecret, Visibility};
+use crate::resources::tool_env_secret::{EnvFromSource, EnvVar, SyncedSecret, Visibility, is_variable_name};
 use crate::resources::{Reason, ToolEnvSecretSpec};
+
+/// The most variables of one ToolEnvSecret: with the longest names they still fit into an object.
+const MOST_VARIABLES: usize = 2_000;
 
 /// A variable that a manifest wants.
 #[derive(Debug, Clone)]
@@ -87,6 +90,17 @@ pub fn resolve(spec: &ToolEnvSecretSpec, secrets: &Secrets) -> Resolved {
     for entry in &spec.env {
         single(entry, secrets, &mut resolved);
     }
+    bounded(resolved)
+}
+
+/// More variables than one status can hold: none is sent, and nothing that was there goes.
+fn bounded(mut resolved: Resolved) -> Resolved {
+    let count = resolved.variables.len() + resolved.held.len();
+    if count > MOST_VARIABLES {
+        (resolved.hold_all, resolved.variables, resolved.held) = (true, BTreeMap::new(), BTreeSet::new());
+        let message = format!("{count} variables are more than the {MOST_VARIABLES} that one ToolEnvSecret can have");
+        resolved.problem(Reason::InvalidSpec, format!("{message}; split it, or name keys in `env`"));
+    }
     resolved
 }
 
@@ -147,15 +161,6 @@ fn not_text(variable: &str, key: &str, secret: &str, resolved: &mut Resolved) {
     resolved.holds(variable);
     resolved
         .problem(Reason::SecretValueInvalid, format!("key {key} of Secret {secret} is not UTF-8 text and is not sent"));
-}
-
-/// `^[A-Za-z_][A-Za-z0-9_]*$` with at least one of `[A-Z_]`, as the service wants.
-#[must_use]
-pub fn is_variable_name(name: &str) -> bool {
-    let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
-    first
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && name.bytes().any(|b| b.is_ascii_uppercase() || b == b'_')
 }
 
 #[cfg(test)]
@@ -242,19 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn names_are_judged_as_the_service_does() {
-        for (name, valid) in [
-            ("A", true),
-            ("_", true),
-            ("a_b", true),
-            ("aB", true),
-            ("abc", false),
-            ("1A", false),
-            ("A-B", false),
-            ("", false),
-            ("Ä", false),
-        ] {
-            assert_eq!(is_variable_name(name), valid, "{name}");
+    fn too_many_variables_are_none() {
+        let manifest = spec(json!({"envFrom": [{"secretRef": {"name": "a"}}]}));
+        for (count, sent) in [(MOST_VARIABLES, MOST_VARIABLES), (MOST_VARIABLES + 1, 0)] {
+            let keys: Vec<String> = (0..count).map(|n| format!("KEY_{n}")).collect();
+            let data: Vec<(&str, &[u8])> = keys.iter().map(|key| (key.as_str(), b"x".as_slice())).collect();
+            let resolved = resolve(&manifest, &Secrets::from([secret("a", &data)]));
+            assert_eq!((resolved.variables.len(), resolved.hold_all), (sent, sent == 0));
+            assert_eq!(reasons(&resolved).is_empty(), sent > 0);
         }
     }
 

@@ -29,6 +29,7 @@ use crate::kubernetes::object::Handle;
 use crate::kubernetes::watch::key;
 use crate::resources::tool_version::{PublishIntent, Wanted};
 use crate::resources::{Reason, Resource, Tool, ToolVersion, ToolVersionStatus};
+use crate::text::short;
 
 /// A list of this age is good enough for waiting; before a publish it is read again.
 const LIST_AGE: Duration = Duration::from_secs(30);
@@ -365,15 +366,26 @@ fn settle(
     }
 }
 
+/// Longest text of the service that is shown in the status, in characters, and most names. Only shown: what is decided is
+/// decided by what the service lists.
+const LONGEST_TEXT: usize = 256;
+const MOST_NAMES: usize = 512;
+
+/// A text of the service as it fits into the status, which could not be written otherwise.
+fn shown(text: &str) -> String {
+    short(text, LONGEST_TEXT)
+}
+
 /// Fills in what is known of the version; the publish is over.
 fn record(status: &mut ToolVersionStatus, version: &RemoteVersion) {
     status.version = Some(version.version.to_string());
     status.version_id = Some(version.id.clone());
-    status.commit.clone_from(&version.tool_commit_hash);
+    status.commit = version.tool_commit_hash.as_deref().map(shown);
     status.created_time = version.created_at.map(|time| time.to_string());
-    status.creator = version.creator.as_ref().map(|creator| creator.user_id.clone());
-    status.required_variables.clone_from(&version.required_envvars);
-    status.required_secret_variables.clone_from(&version.required_secret_envvars);
+    status.creator = version.creator.as_ref().map(|creator| shown(&creator.user_id));
+    status.required_variables = version.required_envvars.iter().take(MOST_NAMES).map(|name| shown(name)).collect();
+    status.required_secret_variables =
+        version.required_secret_envvars.iter().take(MOST_NAMES).map(|name| shown(name)).collect();
     status.deprecated = Some(version.deprecated);
     status.publish = None;
 }
