@@ -128,7 +128,7 @@ pub const ON_SIGN_IN: &[(&str, Attack)] = &[
 ];
 
 /// A tool's id.
-const ID: &str = "0123456789abcdef01234567";
+pub const ID: &str = "0123456789abcdef01234567";
 
 /// Writes the same again and again until the other end has had enough.
 fn drip(stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> io::Result<()> {

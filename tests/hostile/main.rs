@@ -7,5 +7,7 @@
 mod support;
 
 mod attacks;
+mod cluster;
+mod echoes;
 mod server;
 mod service;

@@ -1,6 +1,6 @@
 //! The whole operator, and the client alone, against the attacks.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use amigo_operator::amigo::types::CreateTool;
@@ -10,9 +10,11 @@ use amigo_operator::amigo::{
 };
 use amigo_operator::clock::Clock;
 
-use super::attacks::{Attack, Elsewhere, ON_CALLS, ON_SIGN_IN};
-use super::server::{Request, Server, TOKEN, signed_in};
-use super::support::manifests::{acme, all, tool};
+use serde_json::json;
+
+use super::attacks::{Attack, Elsewhere, ID, ON_CALLS, ON_SIGN_IN};
+use super::server::{Request, Server, TOKEN, answer, signed_in};
+use super::support::manifests::{acme, all, tool, version};
 use super::support::{Setup, World, field, message, reason_of};
 
 /// How much more memory the operator may take while it is attacked from all sides, in bytes.
@@ -52,6 +54,9 @@ fn tool_of(name: &str) -> String {
     )
 }
 
+/// The mark of the tool that the operator asks for first.
+static MARK: OnceLock<String> = OnceLock::new();
+
 #[test]
 fn attacked_from_all_sides_the_operator_serves_the_others() {
     let (server, elsewhere) = servers();
@@ -89,6 +94,45 @@ fn attacked_from_all_sides_the_operator_serves_the_others() {
     eprintln!("memory: {before} bytes before, {more} more at the peak");
     assert!(more < MORE_MEMORY, "{more} bytes more");
     world.request("Tool", "before");
+    world.finish();
+}
+
+#[test]
+fn what_the_service_says_of_a_version_fits_into_the_status_whatever_it_is() {
+    let answers = |request: &Request, stream: &mut std::net::TcpStream| {
+        if request.is_sign_in() {
+            return signed_in(stream, TOKEN);
+        }
+        let query = request.rest.split_once('?').map_or("", |(_, query)| query);
+        let pairs = url::form_urlencoded::parse(query.as_bytes());
+        let tag = pairs.into_owned().find(|(name, _)| name == "tag").map(|(_, tag)| tag).unwrap_or_default();
+        let (key, value) = tag.split_once(':').unwrap_or_default();
+        let names: Vec<String> = (0..20_000).map(|n| format!("NAME_{n}\u{202e}")).collect();
+        let long = "c".repeat(100_000);
+        let body = if request.rest.contains("/version") {
+            json!({"tool_versions": [{
+                "id": ID, "version": {"major": 1, "minor": 0, "patch": 0}, "deprecated": false, "created_at": "long ago",
+                "tool_commit_hash": long, "creator": {"user_id": long}, "required_envvars": names,
+                "required_secret_envvars": [long, "\u{0}"],
+            }], "has_more": false})
+        } else {
+            json!({"tools": [{
+                "id": ID, "name": "odd", "deprecated": false, "description": "Attacked.",
+                "tags": [{"key": "kubernetes_owner", "value": MARK.get_or_init(|| value.to_owned())}, {"key": key}],
+            }], "has_more": false})
+        };
+        answer(stream, 200, "", body.to_string().as_bytes())
+    };
+    let server = Server::start(Arc::new(answers));
+    let flags = vec![format!("--allowed-endpoint={}", server.url())];
+    let world = World::with("oddversion", Setup { flags, ..Setup::default() });
+    world.apply(&all([acme(&world), organization("odd", &server.url()), tool_of("odd")]));
+    let version =
+        version("1.0.0", "expectedCommit: cccccccc").replace("toolRef: {name: weather}", "toolRef: {name: odd}");
+    world.apply(&version);
+    let object = world.ready("ToolVersion", "weather-1.0.0");
+    assert_eq!(field(&object, "versionId"), ID);
+    assert_eq!(object["status"]["requiredVariables"].as_array().unwrap().len(), 512);
     world.finish();
 }
 
