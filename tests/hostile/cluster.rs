@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use controlplane::{ControlPlane, Options};
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use super::support::manifests::{acme, all, env_from, organization, secret, tool, variables, version};
-use super::support::{World, field, message};
+use super::support::{Setup, World, field, message};
 
 /// The largest Secret that the API server takes, in bytes of its values.
 const LARGEST: usize = 1024 * 1024;
@@ -139,5 +140,56 @@ fn annotations_may_hold_anything() {
     world.ready("Tool", "weather");
     world.ready("Organization", "acme");
     assert_eq!(world.sandbox.tools(super::support::ACME).len(), before);
+    world.finish();
+}
+
+/// Objects as another version of the definition allows them: fields of other types, and fields that nobody knows.
+#[test]
+fn objects_of_another_definition_are_left_alone_and_hold_nobody_up() {
+    let control_plane = ControlPlane::start(Options::default().crds(controlplane::project_crds())).unwrap();
+    let mut world = World::on(&control_plane, "foreignkind", Setup::default());
+    world.start_operator();
+    world.apply(&all([acme(&world), tool("weather", "deletionPolicy: Deprecate")]));
+    let id = field(&world.ready("Tool", "weather"), "toolId");
+
+    let any = r#"[{"op": "remove", "path": "/spec/versions/0/selectableFields"}, {"op": "replace", "path": "/spec/versions/0/schema/openAPIV3Schema",
+        "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}]"#;
+    control_plane
+        .kubectl(&["patch", "customresourcedefinition", "tools.amigo.ai", "--type=json", "--patch", any])
+        .unwrap();
+    let odd = json!({"description": ["of", "another", "type"], "organizationRef": "acme", "suspend": "perhaps"});
+    let foreign = json!({
+        "apiVersion": "amigo.ai/v1alpha1", "kind": "Tool", "metadata": {"name": "foreign"}, "spec": odd, "status": "none",
+    });
+    world.until("the server takes any object", || {
+        let arguments = ["--namespace", &world.namespace, "create", "--filename", "-"];
+        control_plane.kubectl_with_input(&arguments, &foreign.to_string()).is_ok()
+    });
+    world.edit("Tool", "weather", &json!({"description": {"of": "another type"}, "suspend": "perhaps"}));
+    world.apply(&tool("meanwhile", "future: {field: 1}"));
+    world.ready("Tool", "meanwhile");
+    world.kill_operator();
+    world.start_operator();
+    world.apply(&tool("afterwards", ""));
+    world.ready("Tool", "afterwards");
+    assert!(!world.tool(&id).deprecated, "what cannot be read orders nothing");
+    assert_eq!(world.get("Tool", "foreign").unwrap()["metadata"]["finalizers"], Value::Null);
+    assert!(world.log().contains("an object cannot be read and is left alone"));
+
+    let crds = controlplane::project_crds();
+    control_plane
+        .kubectl(&["apply", "--server-side", "--force-conflicts", "--filename", crds.to_str().unwrap()])
+        .unwrap();
+    world.delete("Tool", "foreign");
+    world.edit(
+        "Tool",
+        "weather",
+        &json!({
+            "description": "Readable again.", "suspend": false,
+        }),
+    );
+    let object = world.ready("Tool", "weather");
+    assert_eq!(field(&object, "toolId"), id);
+    assert_eq!(world.tool(&id).description, "Readable again.");
     world.finish();
 }

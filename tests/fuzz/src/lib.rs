@@ -1,6 +1,7 @@
 //! Foreign bytes: every parser of them as a fuzz target. With `cargo test` each runs for a moment, on inputs that are the
 //! same every time; with `cargo bolero` the same targets are guided by coverage (docs/fuzzing.md).
 
+#![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[macro_use]

@@ -96,7 +96,7 @@ mod plain {
     /// The inputs that are kept for the target, in the order of their names.
     fn found_before(name: &str) -> Vec<Vec<u8>> {
         let target = name.split_once("::").map_or(name, |(_, target)| target).replace("::", "__");
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/__fuzz__").join(target).join("crashes");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/__fuzz__").join(target).join("crashes");
         let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
         let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
         files.sort();
