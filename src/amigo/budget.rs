@@ -3,8 +3,8 @@
 //!
 //! A call is counted by the service when it arrives there, which is some time between its sending and its answer. A slot is
 //! therefore free again 60 seconds after the answer; or, without an answer, 60 seconds after the latest time at which the
-//! call can have arrived. What the service counted in the last minute is not known as long as it has told nothing in that
-//! minute: another process may have led before this one, or was killed. Then one call goes alone, and its answer tells.
+//! call can have arrived. What the service has counted of others, of a process that led before this one or was killed, its
+//! answers tell, each until the time that it tells as well. Where nothing is known, one call goes alone, and its answer tells.
 //! A bucket that fills steadily would allow a burst and then a steady flow within the same minute,
 //! which is more than the limit: hence a log of calls.
 
@@ -84,8 +84,8 @@ pub struct Limiter<W> {
     slots: BTreeMap<Slot, Call>,
     next_slot: u64,
     ceiling: Option<Ceiling>,
-    /// When the service last answered.
-    heard: Option<Instant>,
+    /// Until when the service's last answer tells how many calls are left. Then calls of others come and go unseen.
+    known_until: Option<Instant>,
     frozen_until: Option<Instant>,
     queue: VecDeque<Waiter<W>>,
     grants: u64,
@@ -120,7 +120,7 @@ impl<W: Clone> Limiter<W> {
             slots: BTreeMap::new(),
             next_slot: 0,
             ceiling: None,
-            heard: None,
+            known_until: None,
             frozen_until: None,
             queue: VecDeque::new(),
             grants: 0,
@@ -241,8 +241,8 @@ impl<W: Clone> Limiter<W> {
         if let Some(limit) = told.limit.filter(|limit| *limit > 0) {
             self.limit = limit;
         }
-        self.heard = Some(now);
         let until = now + told.reset.unwrap_or(WINDOW).min(WINDOW);
+        self.known_until = self.known_until.max(Some(until));
         if told.remaining == Some(0) {
             self.freeze(until.duration_since(now), now);
         }
@@ -327,9 +327,9 @@ impl<W: Clone> Limiter<W> {
         self.allowance().saturating_sub(self.slots.len()).min(left).min(alone)
     }
 
-    /// Whether nothing is known of what the service counted in the last minute.
+    /// Whether it is not known how many calls are left.
     fn sounding(&self, now: Instant) -> bool {
-        self.heard.is_none_or(|heard| now.duration_since(heard) >= WINDOW)
+        self.known_until.is_none_or(|until| now >= until)
     }
 
     fn is_any_under_way(&self, now: Instant) -> bool {
