@@ -242,13 +242,13 @@ impl<W: Clone> Limiter<W> {
             self.limit = limit;
         }
         let until = now + told.reset.unwrap_or(WINDOW).min(WINDOW);
-        self.known_until = self.known_until.max(Some(until));
         if told.remaining == Some(0) {
             self.freeze(until.duration_since(now), now);
         }
         if let (Some(remaining), Some(sent)) = (told.remaining, sent) {
             self.lower_ceiling(usize::try_from(remaining).unwrap_or(usize::MAX), sent, until, now);
         }
+        self.known_until = Some(self.ceiling.map_or(until, |ceiling| ceiling.until));
         if let Some(wait) = told.freeze {
             self.freeze(wait, now);
         }

@@ -162,7 +162,10 @@ impl Link {
         self.sim.after_call(&self.me, &call, answer.is_ok());
         self.alive().await;
         let outcome = match &answer {
-            Ok(answer) => answer.status().as_u16().to_string(),
+            Ok(answer) => {
+                let told = |name| answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("-");
+                format!("{} ({} left)", answer.status().as_u16(), told("x-ratelimit-remaining"))
+            }
             Err(error) => error.to_string(),
         };
         self.sim.trace.line(&self.me, &format!("  {outcome} {place}"));
