@@ -80,6 +80,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Again {
 async fn visit<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Again, Failure> {
     let uid = object.uid().unwrap_or_default();
     let mut handle = Handle::new(ctx.client.clone(), ctx.may_write(), (*object).clone());
+    ctx.memory.visits(&uid);
     let mut status = handle.status();
     let requested = handle.requested();
     let outcome = match steps(&mut handle, &mut status, requested.is_some(), ctx).await {

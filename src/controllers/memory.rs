@@ -33,7 +33,19 @@ struct Remembered {
     failures: u32,
     looked: Option<Instant>,
     missing: Option<Instant>,
-    left: Option<u64>,
+    left: Left,
+}
+
+/// The status that the visits of an object have left behind.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// There was no visit yet.
+    #[default]
+    Nothing,
+    /// A visit has begun and not ended.
+    Open,
+    /// The digest of the status.
+    Status(u64),
 }
 
 impl Default for Memory {
@@ -85,17 +97,26 @@ impl Memory {
         due.saturating_duration_since(Instant::now())
     }
 
-    /// The last visit left this status behind, as far as it knows: its write may be lost, and the cache that it started
+    /// A visit begins, from what the cache shows: what the cache is told of the status from now on, the visit does not know.
+    pub fn visits(&self, uid: &str) {
+        self.with(uid, |object| object.left = Left::Open);
+    }
+
+    /// The visit leaves this status behind, as far as it knows: its write may be lost, and the cache that it started
     /// from may have been behind.
     pub fn left<S: Serialize>(&self, uid: &str, status: &S) {
         let digest = digest(status);
-        self.with(uid, |object| object.left = digest);
+        self.with(uid, |object| object.left = digest.map_or(Left::Open, Left::Status));
     }
 
-    /// Whether this status is another than the last visit has left behind.
+    /// Whether this status, as the cache is told it, is another than the last visit has left behind.
     #[must_use]
     pub fn surprises<S: Serialize>(&self, uid: &str, status: &S) -> bool {
-        self.with(uid, |object| object.left).is_some_and(|left| Some(left) != digest(status))
+        match self.with(uid, |object| object.left) {
+            Left::Nothing => false,
+            Left::Open => true,
+            Left::Status(left) => Some(left) != digest(status),
+        }
     }
 
     /// The object is gone.
@@ -160,6 +181,8 @@ mod tests {
     async fn a_status_that_the_last_visit_did_not_leave_is_a_surprise() {
         let memory = Memory::default();
         assert!(!memory.surprises("a", &"anything"), "nothing is expected before the first visit");
+        memory.visits("a");
+        assert!(memory.surprises("a", &"Ready"), "a visit that has begun does not know what comes now");
         memory.left("a", &"Ready");
         assert!(!memory.surprises("a", &"Ready") && memory.surprises("a", &"Stalled"));
         assert!(!memory.surprises("b", &"Stalled"));
