@@ -55,9 +55,18 @@ async fn remove(
 ) -> Result<Outcome, Interrupt> {
     let at = &sync.connection.established;
     let tool = sync.ctx.remote.tool(at, sync.tool_id, Duration::ZERO, Class::Interactive).await?;
-    let Some(tool) = tool.filter(|tool| !tool.deprecated) else {
-        return Ok(Outcome::Gone { message: "the remote tool is deprecated or gone".into() });
+    let uid = handle.object().uid().unwrap_or_default();
+    let tool = match tool {
+        Some(tool) if tool.deprecated => {
+            return Ok(Outcome::Gone { message: "the remote tool is deprecated".into() });
+        }
+        Some(tool) => tool,
+        None if sync.ctx.memory.is_missing(&uid) => {
+            return Ok(Outcome::Gone { message: "the service has the remote tool no more".into() });
+        }
+        None => return Ok(Outcome::not_found_yet(Class::Interactive)),
     };
+    sync.ctx.memory.found(&uid);
     let (versions, _) = sync.ctx.remote.versions(at, sync.tool_id, Duration::ZERO, Class::Interactive).await?;
     let members = members(sync, handle).await?;
     let Plan { delta, shares } = decide(&members, &tool, Some(&versions), |_, _, _| Freshness::Sent);
@@ -68,7 +77,7 @@ async fn remove(
         Answer::Done => {}
         Answer::Disagrees(outcome) => return Ok(outcome),
     }
-    let share = shares.get(&handle.object().uid().unwrap_or_default()).cloned().unwrap_or_default();
+    let share = shares.get(&uid).cloned().unwrap_or_default();
     status.variables = share.variables;
     if share.problems.is_empty() {
         return Ok(Outcome::Gone { message: "its variables are removed".into() });
