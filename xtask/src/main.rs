@@ -2,6 +2,7 @@
 
 mod cargo;
 mod control_plane;
+mod defects;
 mod demo;
 mod mutants;
 mod report;
@@ -30,6 +31,8 @@ enum Command {
     Test(test::Options),
     /// Run the operator on a simulated network, Kubernetes and day, by seed
     Simulate(simulate::Options),
+    /// Plant deliberate defects, one at a time, and have the simulation find each
+    Defects(defects::Options),
     /// Write crds/ and docs/reference/ anew from the code
     Crds,
     /// Change the functions that decide, one place at a time, and see whether a unit test notices
@@ -43,6 +46,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Defects(options) => defects::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::Crds => cargo::run(
             &["test", "--quiet", "--package", "amigo-operator", "--test", "generated"],

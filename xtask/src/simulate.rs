@@ -13,6 +13,13 @@ pub(crate) struct Options {
     arguments: Vec<String>,
 }
 
+impl Options {
+    /// As if given on the command line.
+    pub(crate) fn new(arguments: &[&str]) -> Self {
+        Self { arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect() }
+    }
+}
+
 /// Builds and runs it.
 pub(crate) fn run(options: &Options) -> Outcome {
     let arguments: Vec<&str> = options.arguments.iter().map(String::as_str).collect();

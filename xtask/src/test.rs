@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use controlplane::{Assets, Cluster, ControlPlane};
 
 use crate::report::Report;
-use crate::{Outcome, cargo};
+use crate::{Outcome, cargo, defects, simulate};
 
 /// The logs of the servers, kept when a test has failed.
 const LOGS: [&str; 4] = ["etcd.log", "kube-apiserver.log", "kube-controller-manager.log", "audit.log"];
@@ -27,6 +27,8 @@ enum Part {
     Lint,
     /// Generated files, unit tests and examples in the documentation
     Unit,
+    /// A fixed set of seeds of the simulation
+    Simulation,
     /// Tests on a real control plane
     Integration,
 }
@@ -57,6 +59,9 @@ fn run_parts(options: &Options, report: &mut Report) -> Outcome {
         cargo_step(report, "unit tests", &["test", "--workspace", "--lib", "--bins"])?;
         cargo_step(report, "documentation tests", &["test", "--workspace", "--doc"])?;
     }
+    if wanted(Part::Simulation) {
+        simulation(report)?;
+    }
     if wanted(Part::Integration) {
         integration_tests(report)?;
     }
@@ -74,6 +79,17 @@ fn build_control_plane() -> Outcome {
         println!("{}", program.display());
     }
     Ok(())
+}
+
+/// A fixed set of seeds, some of them twice to see that a seed always gives the same run; and whether the planted defects
+/// still fit the code. That each is found takes longer: `cargo xtask defects`.
+fn simulation(report: &mut Report) -> Outcome {
+    report.step("planted defects", "cargo xtask defects --check", || defects::run(&defects::Options::check()))?;
+    let simulate = |arguments: &[&str]| simulate::run(&simulate::Options::new(arguments));
+    report.step("same seed, same run", "cargo xtask simulate --seeds 100 --twice", || {
+        simulate(&["--seeds", "100", "--twice"])
+    })?;
+    report.step("simulation", "cargo xtask simulate --seeds 3000", || simulate(&["--seeds", "3000"]))
 }
 
 /// Fails when a committed file is not what the code generates.

@@ -18,6 +18,7 @@ mod sim;
 mod stories;
 mod trace;
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -57,6 +58,9 @@ struct Arguments {
     /// Threads; each runs seeds of its own
     #[arg(long)]
     jobs: Option<usize>,
+    /// Do not make a failing run smaller
+    #[arg(long)]
+    quick: bool,
     /// Run every seed twice and compare the traces
     #[arg(long)]
     twice: bool,
@@ -152,7 +156,7 @@ fn work(shared: &Shared<'_>) {
         shared.requests.fetch_add(report.requests, Ordering::Relaxed);
         if report.violation.is_some() {
             shared.failed.store(true, Ordering::Relaxed);
-            tell(seed, only, report);
+            tell(seed, only, report, shared.arguments.quick);
             return;
         }
         if shared.arguments.twice && run(Plan::new(seed, only), LevelFilter::WARN).trace != report.trace {
@@ -163,22 +167,22 @@ fn work(shared: &Shared<'_>) {
     }
 }
 
-fn tell(seed: u64, only: Option<Story>, report: Report) {
+fn tell(seed: u64, only: Option<Story>, report: Report, quick: bool) {
     let Some(violation) = report.violation.clone() else { return };
-    println!("seed {seed} broke a rule: {violation}\nmaking it smaller");
+    println!("seed {seed} broke a rule: {violation}");
+    if quick {
+        return;
+    }
+    println!("making it smaller");
     let (cut, smaller) = minimise::minimise(seed, only, report);
     if let Some(violation) = smaller.violation {
         println!("seed {seed}: {violation}");
     }
-    let mut replay = format!("cargo xtask simulate --seed {seed}");
-    if let Some(story) = only {
-        replay += &format!(" --scenario {}", story.name());
-    }
-    if !cut.without.is_empty() {
-        replay += &format!(" --without '{}'", cut.without.into_iter().collect::<Vec<_>>().join(","));
-    }
-    if let Some(faults) = cut.faults {
-        replay += &format!(" --faults '{}'", faults.into_iter().collect::<Vec<_>>().join(","));
-    }
-    println!("replay: {replay}");
+    let listed = |flag: &str, parts: BTreeSet<String>| {
+        format!(" --{flag} '{}'", parts.into_iter().collect::<Vec<_>>().join(","))
+    };
+    let scenario = only.map(|story| format!(" --scenario {}", story.name())).unwrap_or_default();
+    let without = if cut.without.is_empty() { String::new() } else { listed("without", cut.without) };
+    let faults = cut.faults.map(|faults| listed("faults", faults)).unwrap_or_default();
+    println!("replay: cargo xtask simulate --seed {seed}{scenario}{without}{faults}");
 }
