@@ -10,6 +10,7 @@ use amigo_operator::amigo::{
     Amigo, Claim, Class, Client, ClientOptions, Credentials, DeleteVariable, Effect, Endpoint, Error, HttpTransport,
     InsertVariable, NoObserver, Operation, Permit, PublishRequest, Revision, Specifier, VariablesDelta,
 };
+use amigo_operator::clock::Clock;
 use amigo_operator::sandbox::serve::Server;
 use amigo_operator::sandbox::{self, Effect as Happens, Fault, NewTool, NewVersion, Sandbox, Settings};
 use tokio::time::Instant;
@@ -73,6 +74,20 @@ async fn fifty_tools_are_read_in_three_calls_and_with_one_sign_in() {
     assert!(tools.iter().zip(&ids).all(|(tool, id)| tool.as_ref().unwrap().as_ref().unwrap().id == *id));
     assert_eq!(setup.sandbox.calls(sandbox::Operation::ListTools), 3);
     assert_eq!(setup.sandbox.calls(sandbox::Operation::SignIn), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_is_the_service_s_whatever_our_clock_says() {
+    let setup = setup(Settings::default());
+    let ahead = Clock::starting_at(setup.sandbox.clock().now() + Duration::from_secs(7200));
+    let transport = Arc::new(setup.sandbox.in_process());
+    let amigo = Amigo::new(transport, ahead, Arc::new(|| true), Arc::new(NoObserver));
+    let client = Setup { amigo, ..setup }.client("demo-key", Revision::Auto);
+    assert_eq!(client.service_time(), ahead.now(), "as long as the service has told nothing");
+    client.sign_in().await.unwrap();
+    tokio::time::advance(Duration::from_secs(100)).await;
+    let behind = client.service_time().duration_since(ahead.now()).as_secs();
+    assert!((-7201..=-7199).contains(&behind), "{behind} s");
 }
 
 #[tokio::test(start_paused = true)]

@@ -49,10 +49,12 @@ pub fn check(world: &World) -> (usize, usize) {
     let sign_ins = exchanges.iter().filter(|it| it.operation == Operation::SignIn && it.status == Some(200));
     let signed_in: Vec<Option<&str>> = sign_ins.map(|it| leader(&terms, it.at)).collect();
     let reads = [Operation::SignIn, Operation::ListTools, Operation::ListVersions];
-    let calls: Vec<_> = exchanges.iter().filter(|it| !reads.contains(&it.operation)).collect();
-    for call in &calls {
-        let number = usize::try_from(call.sign_in.unwrap_or_default()).unwrap();
-        let by = number.checked_sub(1).and_then(|index| signed_in.get(index).copied().flatten());
+    let writes_there = exchanges.iter().filter(|it| !reads.contains(&it.operation));
+    // What is lost before it has an effect is nobody's.
+    let calls: Vec<_> = writes_there.filter_map(|it| it.sign_in.map(|number| (number, it))).collect();
+    for (number, call) in &calls {
+        let index = usize::try_from(number - 1).unwrap();
+        let by = signed_in.get(index).copied().flatten();
         if by.is_none() || leader(&terms, call.at) != by {
             wrong.push(format!("{} {} at {} is not the leader's", call.method, call.target, call.at));
         }

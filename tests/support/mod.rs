@@ -14,6 +14,7 @@ pub mod crowd;
 pub mod dice;
 mod dump;
 mod finish;
+pub mod hop;
 mod kinds;
 pub mod leaders;
 pub mod manifests;
@@ -22,6 +23,7 @@ mod memory;
 pub mod oracle;
 mod recorder;
 mod see;
+mod skew;
 
 use std::fs;
 use std::net::SocketAddr;

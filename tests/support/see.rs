@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use amigo_operator::sandbox::ToolView;
+use amigo_operator::sandbox::{Operation, ToolView};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
@@ -114,9 +115,22 @@ impl World {
         audit::of_operator(&self.cluster, &self.system)
     }
 
+    /// How many calls of an operation made something, whether or not the answer arrived.
+    pub fn made(&self, operation: Operation) -> u64 {
+        let counters = self.sandbox.counters();
+        counters.get(&operation).and_then(|counter| counter.answers.get(&201)).copied().unwrap_or_default()
+    }
+
     /// How many calls were made to the service.
     pub fn calls(&self) -> u64 {
         self.sandbox.counters().values().map(|counter| counter.calls).sum()
+    }
+
+    /// Who holds the lease: the identity of a replica.
+    pub fn lease_holder(&self) -> Option<String> {
+        let api: Api<Lease> = Api::namespaced(self.client.clone(), &self.system);
+        let lease = self.block_on(api.get_opt("amigo-operator")).unwrap()?;
+        lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty())
     }
 
     /// How often the operator has written to the API server.
