@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::amigo::types::{BumpType, ToolVersion as RemoteVersion, VersionNumber};
+use crate::controllers::memory::MISSING_LOOK;
 use crate::controllers::outcome::{Outcome, STALLED_LOOK};
 use crate::controllers::tool::rivals::Age;
 use crate::resources::Reason;
@@ -219,6 +220,11 @@ fn duplicate(s: &Situation<'_>) -> Option<Plan> {
 
 /// What must come before a publish.
 fn blocked(s: &Situation<'_>) -> Option<Plan> {
+    if lacks_a_version(s) {
+        let message =
+            "the list of versions lacks one that was there: it is read again before anything is concluded from it";
+        return Some(Plan::End(Outcome::working(Reason::ProgressingWithRetry, message, MISSING_LOOK)));
+    }
     if s.refused {
         return Some(Plan::End(Outcome::Unchanged { again: STALLED_LOOK }));
     }
@@ -236,6 +242,13 @@ fn blocked(s: &Situation<'_>) -> Option<Plan> {
         return Some(Plan::End(Outcome::waiting(Reason::VariablesNotSynced, obstacle)));
     }
     None
+}
+
+/// Whether the list lacks a version that another object has: it is stale, or came half, and says nothing of what can be
+/// published next.
+fn lacks_a_version(s: &Situation<'_>) -> bool {
+    let recorded = s.siblings.iter().filter(|other| other.active).filter_map(|other| other.version_id.as_ref());
+    recorded.into_iter().any(|id| !s.versions.iter().any(|version| &version.id == id))
 }
 
 /// How long until the youngest of the unpublished objects has settled.

@@ -201,7 +201,7 @@ fn unpublished_versions_go_in_ascending_order() {
     assert!(order(exactly("3.0.0"), sibling("o", exactly("2.0.0"))), "reachable once the other is there");
     assert!(!order(exactly("1.0.1"), sibling("o", exactly("2.0.0"))));
     assert!(!order(exactly("2.0.0"), Sibling { active: false, ..sibling("o", exactly("1.0.1")) }));
-    assert!(!order(exactly("2.0.0"), Sibling { version_id: Some("x".into()), ..sibling("o", exactly("1.0.1")) }));
+    assert!(!order(exactly("2.0.0"), Sibling { version_id: Some("id-1.0.0".into()), ..sibling("o", exactly("1.0.1")) }));
     assert!(order(patch, sibling("o", exactly("1.0.1"))));
     assert!(!order(exactly("1.0.1"), sibling("o", patch)));
     assert!(order(patch, Sibling { age: age(NOW - 500, "o"), ..sibling("o", patch) }));
@@ -218,7 +218,7 @@ fn what_is_applied_together_is_waited_for() {
     assert_eq!(given.decide(), publishes(BumpType::Major, "2.0.0"));
     given.siblings = vec![Sibling { created: Some(at(NOW - 2)), ..sibling("o", exactly("2.1.0")) }];
     assert_eq!(reason(&given.decide()), Some(Reason::Progressing));
-    for (active, version_id) in [(false, None), (true, Some("x")), (false, Some("x"))] {
+    for (active, version_id) in [(false, None), (true, Some("id-1.0.0")), (false, Some("id-1.0.0"))] {
         given.siblings[0].active = active;
         given.siblings[0].version_id = version_id.map(str::to_owned);
         assert_eq!(given.decide(), publishes(BumpType::Major, "2.0.0"), "nothing comes of {active} {version_id:?}");
@@ -331,4 +331,19 @@ fn a_recorded_version_that_is_gone_is_not_published_again() {
     let mut given = Given::wants(exactly("1.0.0"));
     given.version_id = Some("id-1.0.0".into());
     assert_eq!(reason(&given.decide()), Some(Reason::RemoteMissing));
+}
+
+#[test]
+fn a_list_that_lacks_a_version_of_another_object_is_no_ground_for_anything() {
+    let has = |id: &str, active| Sibling { version_id: Some(id.into()), active, ..sibling("o", exactly("1.0.0")) };
+    for (listed, other, expected) in [
+        (&["1.0.0"][..], has("id-1.0.0", true), None),
+        (&[], has("id-1.0.0", true), Some(Reason::ProgressingWithRetry)),
+        (&["0.9.0"], has("id-1.0.0", true), Some(Reason::ProgressingWithRetry)),
+        // One that is stalled for that very reason, or going, is no evidence.
+        (&[], has("id-1.0.0", false), Some(Reason::VersionUnreachable)),
+    ] {
+        let given = Given { siblings: vec![other], ..Given::wants(exactly("1.1.0")).versions(listed) };
+        assert_eq!(reason(&given.decide()), expected, "{listed:?}");
+    }
 }
