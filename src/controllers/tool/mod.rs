@@ -131,8 +131,7 @@ async fn synchronise(
             Plan::Unbind => unbind(status),
             Plan::Bind { id } => status.tool_id = Some(id),
             Plan::Adopt { id, modify } => {
-                // Another tool may be bound already, and a cache that is behind does not show it.
-                handle.must_be_current().await?;
+                write_ahead(handle, status, ctx).await?;
                 write(handle, &id, &modify, connection, ctx).await?;
                 status.tool_id = Some(id);
             }
@@ -142,7 +141,7 @@ async fn synchronise(
                 return Ok(None);
             }
             Plan::Create(body) => {
-                handle.must_be_current().await?;
+                write_ahead(handle, status, ctx).await?;
                 let permit = match permit.take() {
                     Some(permit) => permit,
                     None => create_permit(handle, connection, ctx)?,
@@ -259,6 +258,19 @@ async fn create(body: &CreateTool, permit: Permit, connection: &Connection) -> R
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// What a clean-up needs is written down before the first remote write: should its answer be lost, or the status write that
+/// follows it, the object still knows where to look. Either way the object must be the one that the server has: another tool
+/// may be bound already, and a cache that is behind does not show it.
+async fn write_ahead(handle: &mut Handle<Tool>, status: &ToolStatus, ctx: &Context) -> Result<(), Interrupt> {
+    if handle.status().endpoint.is_some() {
+        return Ok(handle.must_be_current().await?);
+    }
+    let message = "the remote tool is about to be created or taken over".to_owned();
+    let verdict = Verdict { state: State::Reconciling, reason: Reason::Progressing, message };
+    handle.write_status(status.clone(), &verdict, ctx.clock.now()).await?;
+    Ok(())
 }
 
 /// Writes the id down at once, so that what follows cannot lose it.

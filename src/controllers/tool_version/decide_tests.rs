@@ -201,7 +201,10 @@ fn unpublished_versions_go_in_ascending_order() {
     assert!(order(exactly("3.0.0"), sibling("o", exactly("2.0.0"))), "reachable once the other is there");
     assert!(!order(exactly("1.0.1"), sibling("o", exactly("2.0.0"))));
     assert!(!order(exactly("2.0.0"), Sibling { active: false, ..sibling("o", exactly("1.0.1")) }));
-    assert!(!order(exactly("2.0.0"), Sibling { version_id: Some("id-1.0.0".into()), ..sibling("o", exactly("1.0.1")) }));
+    assert!(!order(
+        exactly("2.0.0"),
+        Sibling { version_id: Some("id-1.0.0".into()), ..sibling("o", exactly("1.0.1")) }
+    ));
     assert!(order(patch, sibling("o", exactly("1.0.1"))));
     assert!(!order(exactly("1.0.1"), sibling("o", patch)));
     assert!(order(patch, Sibling { age: age(NOW - 500, "o"), ..sibling("o", patch) }));
