@@ -40,6 +40,8 @@ pub struct Referee {
     stood: BTreeMap<String, Instant>,
     /// When a process was last told how many calls of an operation are left.
     told: BTreeMap<(String, &'static str), Instant>,
+    /// When a process last made a call of an operation.
+    called: BTreeMap<(String, &'static str), Instant>,
 }
 
 impl Referee {
@@ -91,11 +93,18 @@ impl Referee {
     }
 
     /// Whether a process could know that a call would be one too many: the service has told it within the last minute.
-    /// Otherwise others may have used the calls, or the process that was killed before.
+    /// Otherwise the process that was killed before may have used the calls, or one that was frozen and does not know yet
+    /// that it leads no more.
     #[must_use]
     pub fn could_know(&self, me: &str, call: &Call) -> bool {
-        let told = self.told.get(&(me.to_owned(), call.operation));
-        told.is_some_and(|told| told.elapsed() < Duration::from_secs(60))
+        let Some(told) = self.told.get(&(me.to_owned(), call.operation)) else { return false };
+        let others = self.called.iter().filter(|((other, operation), _)| other != me && *operation == call.operation);
+        told.elapsed() < Duration::from_secs(60) && others.into_iter().all(|(_, called)| called < told)
+    }
+
+    /// A process makes a call.
+    pub fn calls(&mut self, me: &str, call: &Call) {
+        self.called.insert((me.to_owned(), call.operation), Instant::now());
     }
 
     /// An answer told how many calls are left.

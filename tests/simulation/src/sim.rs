@@ -196,6 +196,7 @@ impl Sim {
     /// Judges a call as it leaves a replica.
     pub fn judge_call(&self, me: &str, request: &http::Request<bytes::Bytes>) -> Call {
         let call = Call::read(request);
+        self.referee(|referee| referee.calls(me, &call));
         if call.writes() {
             self.writes.fetch_add(1, Ordering::Relaxed);
             self.judge_leader(me, &call.describe());
