@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Outcome;
@@ -32,8 +32,17 @@ fn program() -> OsString {
 
 /// Runs cargo at the top of the workspace. The error names the command, for a person to run it again.
 pub(crate) fn run(arguments: &[&str], variables: &[(&str, String)]) -> Outcome {
+    let mut command = command(&workspace());
+    command.args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
+    let shown = shown(arguments);
+    let status = command.status().map_err(|error| format!("cannot run {shown}: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("this failed ({status}): {shown}").into()) }
+}
+
+/// Cargo, to be run in a directory.
+pub(crate) fn command(directory: &Path) -> Command {
     let mut command = Command::new(program());
-    command.current_dir(workspace()).args(arguments).envs(variables.iter().map(|(name, value)| (name, value)));
+    command.current_dir(directory);
     // `cargo run` describes xtask's package in these. Build scripts look at them: left in, every call from here would
     // build again what a call from a shell has built, and the other way round.
     for (name, _) in env::vars_os() {
@@ -42,9 +51,7 @@ pub(crate) fn run(arguments: &[&str], variables: &[(&str, String)]) -> Outcome {
             command.env_remove(&name);
         }
     }
-    let shown = shown(arguments);
-    let status = command.status().map_err(|error| format!("cannot run {shown}: {error}"))?;
-    if status.success() { Ok(()) } else { Err(format!("this failed ({status}): {shown}").into()) }
+    command
 }
 
 /// The command as somebody types it.

@@ -125,10 +125,8 @@ fn copied_tree() -> Result<PathBuf, Box<dyn std::error::Error>> {
 /// How the simulation of this tree finds something; `None` when it does not.
 fn simulate(tree: &Path, seeds: &str) -> Result<Option<String>, Box<dyn std::error::Error>> {
     let cargo = |arguments: &[&str]| {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         // The libraries are shared with the builds of the workspace.
-        command.current_dir(tree).env("CARGO_TARGET_DIR", cargo::target_directory()).args(arguments);
-        command.output()
+        cargo::command(tree).env("CARGO_TARGET_DIR", cargo::target_directory()).args(arguments).output()
     };
     let common = ["--quiet", "--profile", "simulation", "--package", "simulation"];
     let build = cargo(&[&["build"], &common[..]].concat())?;
