@@ -60,7 +60,7 @@ async fn resolve(
 ) -> Result<Option<Outcome>, Interrupt> {
     let uid = handle.object().uid().unwrap_or_default();
     let attempt = status.publish.as_ref().map(|intent| intent.attempt);
-    let flight = match ctx.publishes.state(&uid, attempt) {
+    let flight = match ctx.publishes.state(&uid, tool_id, attempt) {
         Some(State::Running) => Flight::Running,
         Some(State::Confirmed(number)) => Flight::Confirmed(number),
         Some(State::Refused(..)) => return Ok(Some(Outcome::Gone { message: "the publish was refused".into() })),

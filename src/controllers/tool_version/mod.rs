@@ -307,7 +307,7 @@ async fn flight(
     let uid = handle.object().uid().unwrap_or_default();
     let tool_id = status.tool_id.clone().unwrap_or_default();
     let attempt = status.publish.as_ref().map(|intent| intent.attempt);
-    match ctx.publishes.state(&uid, attempt) {
+    match ctx.publishes.state(&uid, &tool_id, attempt) {
         None | Some(PublishState::Lost) => Ok(Flight::Unknown),
         Some(PublishState::Running) => Ok(Flight::Running),
         Some(PublishState::Confirmed(number)) => {

@@ -88,12 +88,12 @@ impl Publishes {
         });
     }
 
-    /// What became of the object's publish of this attempt. One that runs is told whatever the attempt: a cache that is
-    /// behind does not know of it yet.
+    /// What became of the object's publish of this attempt for this tool: one that has another tool now counts its attempts
+    /// anew. One that runs is told whatever the attempt: a cache that is behind does not know of it yet.
     #[must_use]
-    pub fn state(&self, uid: &str, attempt: Option<i32>) -> Option<State> {
+    pub fn state(&self, uid: &str, tool_id: &str, attempt: Option<i32>) -> Option<State> {
         let all = self.all();
-        let publish = all.get(uid)?;
+        let publish = all.get(uid).filter(|publish| publish.tool_id == tool_id)?;
         let meant = Some(publish.attempt) == attempt || matches!(publish.state, State::Running);
         meant.then(|| publish.state.clone())
     }
@@ -131,13 +131,13 @@ mod tests {
         tasks.close();
         tasks.wait().await;
         for _ in 0..2 {
-            assert!(matches!(publishes.state("a", Some(1)), Some(State::Refused(..))));
+            assert!(matches!(publishes.state("a", "tool", Some(1)), Some(State::Refused(..))));
         }
-        assert!(publishes.state("a", None).is_none());
+        assert!(publishes.state("a", "tool", None).is_none());
         assert!(publishes.begin("tool", "a", 1));
-        assert!(matches!(publishes.state("a", None), Some(State::Running)));
+        assert!(matches!(publishes.state("a", "tool", None), Some(State::Running)));
         publishes.cancel("a");
-        assert!(matches!(publishes.state("a", Some(1)), Some(State::Refused(..))));
+        assert!(matches!(publishes.state("a", "tool", Some(1)), Some(State::Refused(..))));
         assert!(!publishes.is_busy("tool") && publishes.is_busy("other"));
     }
 
@@ -153,7 +153,7 @@ mod tests {
             publishes.run("a".into(), &tasks, async { answer }, move || *wake.lock().unwrap() += 1);
             tasks.close();
             tasks.wait().await;
-            let found = match publishes.state("a", Some(1)).unwrap() {
+            let found = match publishes.state("a", "tool", Some(1)).unwrap() {
                 State::Running => "running",
                 State::Confirmed(found) if found == number => "confirmed",
                 State::Confirmed(_) => "confirmed as something else",
@@ -162,8 +162,21 @@ mod tests {
             };
             assert_eq!(found, expected);
             assert_eq!(*woken.lock().unwrap(), 1, "{expected}");
-            assert!(publishes.state("a", Some(2)).is_none(), "another attempt has another answer");
+            assert!(publishes.state("a", "tool", Some(2)).is_none(), "another attempt has another answer");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_for_a_tool_that_was_replaced_is_none_for_its_successor() {
+        let (publishes, tasks) = (Publishes::default(), tokio_util::task::TaskTracker::new());
+        assert!(publishes.begin("old", "a", 1));
+        publishes.run("a".into(), &tasks, async { Ok(VersionNumber::new(1, 0, 0)) }, || ());
+        tasks.close();
+        tasks.wait().await;
+        assert!(publishes.begin("new", "a", 1));
+        publishes.cancel("a");
+        assert!(matches!(publishes.state("a", "old", Some(1)), Some(State::Confirmed(_))));
+        assert!(publishes.state("a", "new", Some(1)).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -176,9 +189,9 @@ mod tests {
         tasks.close();
         tasks.wait().await;
         publishes.forget_ended("b");
-        assert!(publishes.state("a", Some(1)).is_some(), "another object's end is not its own");
+        assert!(publishes.state("a", "tool", Some(1)).is_some(), "another object's end is not its own");
         publishes.forget_ended("a");
-        assert!(publishes.state("a", Some(1)).is_none());
+        assert!(publishes.state("a", "tool", Some(1)).is_none());
     }
 
     #[test]
@@ -186,6 +199,6 @@ mod tests {
         let publishes = Publishes::default();
         assert!(publishes.begin("tool", "a", 1));
         publishes.cancel("a");
-        assert!(publishes.state("a", Some(1)).is_none() && !publishes.is_busy("tool"));
+        assert!(publishes.state("a", "tool", Some(1)).is_none() && !publishes.is_busy("tool"));
     }
 }
