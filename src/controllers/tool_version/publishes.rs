@@ -194,6 +194,20 @@ mod tests {
         assert!(publishes.state("a", "tool", Some(1)).is_none());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn only_the_last_answer_is_kept() {
+        let (publishes, tasks) = (Publishes::default(), tokio_util::task::TaskTracker::new());
+        tasks.close();
+        for attempt in 1..=3 {
+            assert!(publishes.begin("tool", "a", attempt));
+            publishes.run("a".into(), &tasks, async { refused() }, || ());
+            tasks.wait().await;
+        }
+        assert!(publishes.begin("tool", "a", 4));
+        let kept = std::iter::successors(publishes.all().remove("a"), |publish| publish.before.as_deref().cloned());
+        assert_eq!(kept.map(|publish| publish.attempt).collect::<Vec<_>>(), [4, 3]);
+    }
+
     #[test]
     fn a_publish_that_is_not_sent_leaves_nothing_behind() {
         let publishes = Publishes::default();
