@@ -93,6 +93,16 @@ fn known_secrets_are_masked() {
 }
 
 #[test]
+fn a_secret_that_is_cut_short_is_masked_too() {
+    for (shown, told) in [(8, "bad key ***"), (7, "bad key"), (4, "bad key"), (3, "bad key sk-"), (0, "bad key")] {
+        let blank = " ".repeat(BODY_LIMIT - "bad key".len() - shown);
+        let body = format!("bad key{blank}sk-12345 and more");
+        let error = Error::from_status(Operation::CreateTool, 400, None, body.as_bytes(), &["sk-12345", "other"]);
+        assert!(error.to_string().ends_with(&format!(": {told}")), "{shown}: {error}");
+    }
+}
+
+#[test]
 fn a_complaint_is_read_behind_a_long_echo() {
     let body =
         format!(r#"{{"detail": [{{"input": "{}", "loc": ["body", "tags"], "msg": "bad"}}]}}"#, "x".repeat(60_000));

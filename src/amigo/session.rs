@@ -216,6 +216,18 @@ mod tests {
         assert_eq!(print("a", "b", "c"), prints[0]);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn refused_credentials_rest_for_a_while() {
+        let mut state = State::default();
+        assert!(!state.is_refused());
+        state.refuse();
+        assert!(state.is_refused() && state.token.is_none());
+        tokio::time::advance(REFUSED_FOR.saturating_sub(Duration::from_secs(1))).await;
+        assert!(state.is_refused());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!state.is_refused());
+    }
+
     #[test]
     fn a_token_is_renewed_before_it_ends() {
         for (life, renewed) in [(3600, 3300), (900, 600), (60, 40), (30, 20)] {

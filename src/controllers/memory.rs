@@ -178,6 +178,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_not_found_counts_as_gone_once_that_has_been_so_for_long_enough() {
+        let memory = Memory::default();
+        assert!(!memory.is_missing("a"), "one read proves nothing");
+        tokio::time::advance(MISSING_AFTER.saturating_sub(Duration::from_secs(1))).await;
+        assert!(!memory.is_missing("a"));
+        memory.found("b");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(memory.is_missing("a") && !memory.is_missing("b"));
+        memory.found("a");
+        assert!(!memory.is_missing("a"), "it was found in between, and the time starts anew");
+        tokio::time::advance(MISSING_AFTER).await;
+        assert!(memory.is_missing("a"));
+        memory.forget("a");
+        assert!(!memory.is_missing("a"), "another object may have the place");
+    }
+
+    #[test]
+    fn a_number_of_seconds_is_a_duration_and_never_negative() {
+        for (number, expected) in [(0, 0), (1, 1), (3600, 3600), (-1, 0)] {
+            assert_eq!(seconds(number), Duration::from_secs(expected));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_status_that_the_last_visit_did_not_leave_is_a_surprise() {
         let memory = Memory::default();
         assert!(!memory.surprises("a", &"anything"), "nothing is expected before the first visit");
