@@ -213,7 +213,9 @@ async fn no_more_is_sent_than_other_clients_leave() {
     limiter.answered(slots[0], &told(6, 30), now);
     let granted = |limiter: &mut Limiter<String>, keys: std::ops::Range<u32>, now| {
         let slots: Vec<Slot> = keys.filter_map(|n| ask(limiter, &n.to_string(), Class::Interactive, now)).collect();
-        slots.iter().for_each(|slot| limiter.sent(*slot, now));
+        for slot in &slots {
+            limiter.sent(*slot, now);
+        }
         slots.len()
     };
     assert_eq!(granted(&mut limiter, 0..3, now), 3);
