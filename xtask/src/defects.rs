@@ -125,8 +125,8 @@ fn copied_tree() -> Result<PathBuf, Box<dyn std::error::Error>> {
 /// How the simulation of this tree finds something; `None` when it does not.
 fn simulate(tree: &Path, seeds: &str) -> Result<Option<String>, Box<dyn std::error::Error>> {
     let cargo = |arguments: &[&str]| {
-        // The libraries are shared with the builds of the workspace.
-        cargo::command(tree).env("CARGO_TARGET_DIR", cargo::target_directory()).args(arguments).output()
+        // Apart from the workspace's own builds: cargo would take the one tree's packages for the other's.
+        cargo::command(tree).env("CARGO_TARGET_DIR", tree.join("target")).args(arguments).output()
     };
     let common = ["--quiet", "--profile", "simulation", "--package", "simulation"];
     let build = cargo(&[&["build"], &common[..]].concat())?;
