@@ -42,6 +42,8 @@ pub struct Referee {
     told: BTreeMap<(String, &'static str), Instant>,
     /// When a process last made a call of an operation.
     called: BTreeMap<(String, &'static str), Instant>,
+    /// The calls of a process that are not answered.
+    under_way: BTreeMap<(String, &'static str), Vec<Instant>>,
 }
 
 impl Referee {
@@ -102,9 +104,24 @@ impl Referee {
         told.elapsed() < Duration::from_secs(60) && others.into_iter().all(|(_, called)| called < told)
     }
 
-    /// A process makes a call.
-    pub fn calls(&mut self, me: &str, call: &Call) {
-        self.called.insert((me.to_owned(), call.operation), Instant::now());
+    /// A process makes a call. Where it knows nothing of the budget, it makes one alone, until that is answered or has
+    /// certainly arrived.
+    pub fn calls(&mut self, me: &str, call: &Call) -> Option<Violation> {
+        let (place, now) = ((me.to_owned(), call.operation), Instant::now());
+        self.called.insert(place.clone(), now);
+        let knows = self.told.get(&place).is_some_and(|told| told.elapsed() < Duration::from_secs(60));
+        let under_way = self.under_way.entry(place).or_default();
+        under_way.retain(|began| began.elapsed() < Duration::from_secs(10));
+        let crowd = !knows && !under_way.is_empty();
+        under_way.push(now);
+        crowd.then(|| breach("the first call goes alone", call.describe()))
+    }
+
+    /// A call of a process has ended.
+    pub fn ended(&mut self, me: &str, call: &Call) {
+        if let Some(under_way) = self.under_way.get_mut(&(me.to_owned(), call.operation)) {
+            under_way.pop();
+        }
     }
 
     /// An answer told how many calls are left.

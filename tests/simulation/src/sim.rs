@@ -196,7 +196,9 @@ impl Sim {
     /// Judges a call as it leaves a replica.
     pub fn judge_call(&self, me: &str, request: &http::Request<bytes::Bytes>) -> Call {
         let call = Call::read(request);
-        self.referee(|referee| referee.calls(me, &call));
+        if let Some(violation) = self.referee(|referee| referee.calls(me, &call)) {
+            self.violated(violation.rule, violation.text);
+        }
         if call.writes() {
             self.writes.fetch_add(1, Ordering::Relaxed);
             self.judge_leader(me, &call.describe());
@@ -214,6 +216,7 @@ impl Sim {
         {
             self.violated(violation.rule, violation.text);
         }
+        self.referee(|referee| referee.ended(me, call));
         let refused = self.sandbox.rate_limit_violations();
         if self.refused.swap(refused, Ordering::Relaxed) < refused
             && self.referee(|referee| referee.could_know(me, call))
