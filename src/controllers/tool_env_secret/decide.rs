@@ -30,6 +30,9 @@ pub struct Member {
     pub acts: bool,
     /// Whether the status says that this very state of manifest and Secrets was sent.
     pub synced: bool,
+    /// Whether this is the object in hand. Only of that one can names be written down before they are sent; of the others
+    /// only what they have written down themselves is sent, or a clean-up would not know of it.
+    pub in_hand: bool,
 }
 
 /// How a variable's value is told from the one that was sent last.
@@ -133,6 +136,9 @@ fn wanted(
     for (name, variable) in &member.resolved.variables {
         if let Some(owner) = owners.get(name.as_str()).filter(|owner| owner.uid != member.uid) {
             share.problems.insert(conflict(name, owner));
+            continue;
+        }
+        if !member.in_hand && !member.recorded.iter().any(|recorded| &recorded.name == name) {
             continue;
         }
         match (remote_visibility(remote, name), freshness(&member.uid, name, &variable.value)) {

@@ -21,6 +21,7 @@ fn member(name: &str, created: i64, wants: &[(&str, Visibility)], recorded: &[(&
         deletion_policy: VariableDeletionPolicy::Delete,
         acts: true,
         synced: false,
+        in_hand: true,
     }
 }
 
@@ -183,4 +184,18 @@ fn versions_are_read_only_for_a_variable_that_may_go() {
     for (members, expected) in table {
         assert_eq!(may_delete(&members), expected, "{members:?}");
     }
+}
+
+#[test]
+fn of_other_objects_only_what_they_have_written_down_is_sent() {
+    let mine = member("mine", 2, &[("MINE", Plain)], &[]);
+    let other = |recorded: &[(&str, Visibility)]| Member {
+        in_hand: false,
+        ..member("other", 1, &[("NEW", Plain), ("KNOWN", Plain)], recorded)
+    };
+    let delta = plan(&[mine.clone(), other(&[("KNOWN", Plain)])], &remote(&["KNOWN"], &[]), &[], &[]).delta;
+    assert_eq!(delta.inserts.keys().collect::<Vec<_>>(), ["MINE"]);
+    assert_eq!(delta.updates.iter().collect::<Vec<_>>(), ["KNOWN"]);
+    let taken_over = plan(&[mine, other(&[])], &remote(&["NEW"], &[]), &[], &[]).delta;
+    assert!(taken_over.updates.is_empty(), "{taken_over:?}");
 }

@@ -87,7 +87,7 @@ impl Sync<'_> {
         let others = self.ctx.variables.by(&by_tool(&namespace, &object.spec.tool_ref.name));
         let others =
             others.iter().filter(|other| other.uid() != object.uid() && other.metadata.deletion_timestamp.is_none());
-        let mut members = vec![self.member(object).await?];
+        let mut members = vec![Member { in_hand: true, ..self.member(object).await? }];
         for other in others {
             let member = match self.member(other).await {
                 Ok(member) => member,
@@ -114,6 +114,7 @@ impl Sync<'_> {
             deletion_policy: object.spec.deletion_policy,
             acts: false,
             synced: false,
+            in_hand: false,
         }
     }
 
@@ -128,6 +129,7 @@ impl Sync<'_> {
             deletion_policy: object.spec.deletion_policy,
             acts: has_finalizer(object) && !object.spec.suspend && object.metadata.deletion_timestamp.is_none(),
             synced: is_synced(object, self.tool_id, &secrets),
+            in_hand: false,
         })
     }
 
