@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use tower::layer::layer_fn;
+use tower::{BoxError, Service};
 
 use super::transport::{Bounds, Exchange, Transport, TransportError};
 
@@ -20,6 +24,11 @@ const LARGE: usize = 256 * 1024;
 
 /// Large answers that are read of one server at the same time. Many of them, each a byte a second, would add up.
 const LARGE_AT_ONCE: usize = 2;
+
+/// Longest time from when a write was permitted until its connection stands. The permission comes from a lease that another
+/// replica can take 5 seconds after it has ended here, at the earliest: a write that leaves later may be one too many. A time
+/// limit would not do, as a process that was stopped finds both its connection and the end of the time when it goes on.
+const SOON: Duration = Duration::from_secs(4);
 
 /// Sends requests over the network.
 #[derive(Debug, Clone)]
@@ -68,11 +77,9 @@ impl HttpTransport {
         };
         // A connection of the pool may have died unseen; what was written to it is then sent again on a new one by the HTTP
         // stack. Writes have a fresh connection each, so that nothing below this line ever sends them twice.
-        Ok(Self {
-            reads: builder().build()?,
-            writes: builder().pool_max_idle_per_host(0).build()?,
-            large: Arc::default(),
-        })
+        // Such a connection must also stand soon.
+        let writes = builder().pool_max_idle_per_host(0).connector_layer(layer_fn(Soon));
+        Ok(Self { reads: builder().build()?, writes: writes.build()?, large: Arc::default() })
     }
 
     async fn exchange(
@@ -125,6 +132,36 @@ impl HttpTransport {
 impl Transport for HttpTransport {
     fn send(&self, request: http::Request<Bytes>, bounds: Bounds) -> Exchange<'_> {
         Box::pin(self.exchange(request, bounds))
+    }
+}
+
+/// Makes connections, and gives up those that took too long: nothing has been sent over them.
+#[derive(Debug, Clone)]
+struct Soon<S>(S);
+
+#[derive(Debug, thiserror::Error)]
+#[error("the connection stood too late for a write")]
+struct TooLate;
+
+impl<S, T> Service<T> for Soon<S>
+where
+    S: Service<T, Error = BoxError>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, target: T) -> Self::Future {
+        let (began, connecting) = (Instant::now(), self.0.call(target));
+        Box::pin(async move {
+            let connection = connecting.await?;
+            if began.elapsed() < SOON { Ok(connection) } else { Err(TooLate.into()) }
+        })
     }
 }
 

@@ -152,3 +152,14 @@ fn a_file_without_certificates_is_refused() {
     std::fs::write(&file, "no certificate").unwrap();
     assert!(matches!(HttpTransport::new(Some(&file)), Err(InvalidTransport::NoCertificate { .. })));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_stands_too_late_carries_no_write() {
+    for (seconds, serves) in [(1, true), (3, true), (4, false), (20, false)] {
+        let connect = tower::service_fn(move |()| async move {
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Ok::<_, BoxError>(())
+        });
+        assert_eq!(Soon(connect).call(()).await.is_ok(), serves, "{seconds} s");
+    }
+}
