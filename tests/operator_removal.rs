@@ -35,7 +35,7 @@ fn kinds_that_are_removed_leave_everything_and_take_it_again_when_they_come_back
     let crowd = Crowd { version: "version: 1.0.0, deletionPolicy: Deprecate", ..deprecating };
     let everything = all([acme(&world), crowd.everything()]);
     world.apply(&everything);
-    crowd.wait_until_ready(&world, Duration::from_secs(60));
+    crowd.wait_until_ready(&world, Duration::from_secs(240));
     let before = ids(&world, &crowd);
 
     let names = CRDS.map(|plural| format!("{plural}.amigo.ai"));
@@ -54,7 +54,7 @@ fn kinds_that_are_removed_leave_everything_and_take_it_again_when_they_come_back
     control_plane.kubectl(&["apply", "--server-side", "--filename", crds]).unwrap();
     control_plane.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "--filename", crds]).unwrap();
     world.apply(&everything);
-    crowd.wait_until_ready(&world, Duration::from_secs(120));
+    crowd.wait_until_ready(&world, Duration::from_secs(240));
     assert_eq!(ids(&world, &crowd), before, "the same tools");
     crowd.check(&world, &["1.0.0"]);
     for (operation, calls) in [(Operation::CreateTool, 10), (Operation::PublishVersion, 10)] {
@@ -79,7 +79,7 @@ fn a_namespace_that_goes_takes_with_it_what_its_manifests_order_and_nothing_else
         all(Crowd { tool, version, secrets: crowd.secrets.clone(), size: 20, publish_timeout: 10 }.manifests(n))
     };
     world.apply(&all((0..20).map(one)));
-    crowd.wait_until_ready(&world, Duration::from_secs(60));
+    crowd.wait_until_ready(&world, Duration::from_secs(240));
     world.kubectl(&["delete", "namespace", &world.namespace, "--timeout=120s"]);
     for n in 0..20 {
         let (tool_orders, deprecates_version) = orders(n);

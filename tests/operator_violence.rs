@@ -80,13 +80,11 @@ fn replicas(name: &str, service: Settings, ahead: [i64; 2]) -> World {
 /// Stops the leader in the middle of publishes, until another has led for a moment.
 fn put_the_leader_to_sleep(world: &World, first: &str) {
     world.until("publishes are under way", || Crowd::under_way(world) > 5);
-    let steps_down = |log: &str| log.matches("leads no more").count();
-    let (holder, before) = (world.lease_holder().unwrap(), steps_down(&world.log()));
+    let holder = world.lease_holder().unwrap();
     let sleeper = usize::from(holder != first);
     world.pause_operator(sleeper);
     world.until("another leads", || world.lease_holder().is_some_and(|other| other != holder));
     world.resume_operator(sleeper);
-    world.until("the sleeper knows", || steps_down(&world.log()) > before);
 }
 
 #[test]
@@ -99,12 +97,12 @@ fn a_leader_that_sleeps_past_its_lease_writes_nothing_when_it_wakes() {
     let crowd = Crowd { publish_timeout: 60, ..Crowd::new(&world, 20) };
     world.apply(&all([acme(&world), crowd.everything()]));
     put_the_leader_to_sleep(&world, &first);
-    crowd.wait_until_ready(&world, Duration::from_secs(120));
+    crowd.wait_until_ready(&world, Duration::from_secs(240));
     // The other way round, with bumps that are published long before the next one leads.
     world.sandbox.change_settings(|settings| settings.publish_seconds = 3.0);
     world.apply(&crowd.bumps());
     put_the_leader_to_sleep(&world, &first);
-    world.until_within(Duration::from_secs(120), "the bumps are Ready", || crowd.bumps_are_ready(&world));
+    world.until_within(Duration::from_secs(240), "the bumps are Ready", || crowd.bumps_are_ready(&world));
     crowd.check(&world, &["1.0.0", "1.1.0"]);
     assert_eq!(world.made(Operation::PublishVersion), 40);
     let (changes, writes) = leaders::check(&world);
@@ -121,7 +119,7 @@ fn replicas_whose_clocks_are_hours_apart_publish_once() {
     let lost = |effect| Fault::once("publish-version", effect).times(5);
     world.sandbox.add_fault(lost(Effect::LostAfterEffect { seconds: None }));
     world.apply(&all([acme(&world), crowd.everything()]));
-    crowd.wait_until_ready(&world, Duration::from_secs(120));
+    crowd.wait_until_ready(&world, Duration::from_secs(240));
     crowd.check(&world, &["1.0.0"]);
     // What the one has begun, the other one ends: five publishes have happened, and five have not.
     world.sandbox.add_fault(lost(Effect::LostAfterEffect { seconds: None }));
@@ -130,7 +128,7 @@ fn replicas_whose_clocks_are_hours_apart_publish_once() {
     let published = world.sandbox.calls(Operation::PublishVersion);
     world.until("all are sent", || world.sandbox.calls(Operation::PublishVersion) >= published + 10);
     world.kill_first_operator();
-    world.until_within(Duration::from_secs(120), "the bumps are Ready", || crowd.bumps_are_ready(&world));
+    world.until_within(Duration::from_secs(240), "the bumps are Ready", || crowd.bumps_are_ready(&world));
     crowd.check(&world, &["1.0.0", "1.1.0"]);
     let (changes, writes) = leaders::check(&world);
     assert!(changes >= 1);
