@@ -36,6 +36,9 @@ use crate::resources::{Reason, Resource, ToolEnvSecret, ToolEnvSecretStatus};
 /// How long a new or changed object waits for others of the same tool, so that they share one call.
 const GATHERING: Duration = Duration::from_millis(200);
 
+/// What was read of the tool before others were gathered is good enough for the turn that follows.
+const ANNOUNCED_AGE: Duration = Duration::from_secs(2);
+
 /// How often a delta is decided anew in one visit, because the service has other names than were read.
 const ATTEMPTS: usize = 2;
 
@@ -53,12 +56,13 @@ impl Kind for ToolEnvSecret {
         status.organization = Some(connection.established.organization.clone());
         status.endpoint = Some(connection.established.endpoint.clone());
         status.tool_id = Some(tool_id.clone());
+        let sync = Sync { tool_id: &tool_id, connection: &connection, ctx };
         if !visit.settled {
+            sync.announce(handle, status).await?;
             tokio::time::sleep(GATHERING).await;
         }
         let lock = ctx.sent.lock(&tool_id);
         let _turn = lock.lock().await;
-        let sync = Sync { tool_id: &tool_id, connection: &connection, ctx };
         let members = sync.members(handle).await?;
         sync.run(handle, status, visit, &members).await
     }
@@ -154,7 +158,7 @@ impl Sync<'_> {
         }
         let class = if visit.settled && rewrite { Class::Rewrite } else { Class::Interactive };
         // The Tool's own resync keeps the snapshot young; a read of ours would wait for others and hold a rotation up.
-        let mut age = if visit.settled { period * 2 } else { Duration::ZERO };
+        let mut age = if visit.settled { period * 2 } else { ANNOUNCED_AGE };
         for attempt in 1..=ATTEMPTS {
             let remote = self.remote_tool(age, Class::Interactive).await?;
             let plan = self.plan(members, &remote, rewrite.then_some(uid.as_str())).await?;
@@ -214,6 +218,18 @@ impl Sync<'_> {
             if rewrite != Some(uid) && self.is_sent(name, value) { Freshness::Sent } else { Freshness::Unsent }
         };
         Ok(decide::decide(members, remote, versions.as_deref().map(Vec::as_slice), freshness))
+    }
+
+    /// Writes the object's new names down before it waits for others, so that whoever has the first turn can send them too.
+    async fn announce(
+        &self,
+        handle: &mut Handle<ToolEnvSecret>,
+        status: &mut ToolEnvSecretStatus,
+    ) -> Result<(), Interrupt> {
+        let members = self.members(handle).await?;
+        let remote = self.remote_tool(Duration::ZERO, Class::Interactive).await?;
+        let plan = decide::decide(&members, &remote, None, |_, _, _| Freshness::Sent);
+        self.write_ahead(handle, status, &plan).await
     }
 
     /// Names that are about to be inserted are written down first, so that a clean-up after a lost answer knows them.

@@ -138,8 +138,9 @@ impl Link {
         request: http::Request<Bytes>,
         bounds: Bounds,
     ) -> Result<http::Response<Bytes>, TransportError> {
+        let decided = tokio::time::Instant::now();
         self.alive().await;
-        let call = self.sim.judge_call(&self.me, &request);
+        let call = self.sim.judge_call(&self.me, &request, decided);
         self.sim.trace.line(&self.me, &call.describe());
         self.sim.count_request();
         let place = format!("amigo/{}", call.describe());

@@ -105,15 +105,16 @@ impl Referee {
     }
 
     /// A process makes a call. Where it knows nothing of the budget, it makes one alone, until that is answered or has
-    /// certainly arrived.
-    pub fn calls(&mut self, me: &str, call: &Call) -> Option<Violation> {
-        let (place, now) = ((me.to_owned(), call.operation), Instant::now());
-        self.called.insert(place.clone(), now);
+    /// certainly arrived. What counts is when it was decided on: a process that was frozen sends at once what it had
+    /// meant to send in the meantime.
+    pub fn calls(&mut self, me: &str, call: &Call, decided: Instant) -> Option<Violation> {
+        let place = (me.to_owned(), call.operation);
+        self.called.insert(place.clone(), Instant::now());
         let knows = self.told.get(&place).is_some_and(|told| told.elapsed() < Duration::from_secs(60));
         let under_way = self.under_way.entry(place).or_default();
-        under_way.retain(|began| began.elapsed() < Duration::from_secs(10));
+        under_way.retain(|began| decided.duration_since(*began) < Duration::from_secs(10));
         let crowd = !knows && !under_way.is_empty();
-        under_way.push(now);
+        under_way.push(decided);
         crowd.then(|| breach("the first call goes alone", call.describe()))
     }
 

@@ -194,9 +194,9 @@ impl Sim {
     }
 
     /// Judges a call as it leaves a replica.
-    pub fn judge_call(&self, me: &str, request: &http::Request<bytes::Bytes>) -> Call {
+    pub fn judge_call(&self, me: &str, request: &http::Request<bytes::Bytes>, decided: Instant) -> Call {
         let call = Call::read(request);
-        if let Some(violation) = self.referee(|referee| referee.calls(me, &call)) {
+        if let Some(violation) = self.referee(|referee| referee.calls(me, &call, decided)) {
             self.violated(violation.rule, violation.text);
         }
         if call.writes() {
