@@ -146,6 +146,9 @@ fn credentials_may_be_revoked_and_replaced_in_the_middle_of_work() {
     world.finish();
 }
 
+/// The longest that a watch is held back.
+const LATEST: Duration = Duration::from_secs(5);
+
 #[test]
 fn watches_may_be_late_and_break() {
     let seed = seed();
@@ -153,6 +156,7 @@ fn watches_may_be_late_and_break() {
     let mut world = World::without_operator("late", quick(seed, 2.0));
     let (hop, kubeconfig) = Hop::start(&world);
     hop.delay_watches(Duration::from_secs(3));
+    world.expect_late_watches(LATEST);
     world.start_operator_with(&kubeconfig, &[]);
     let mut crowd = Crowd { publish_timeout: 60, ..Crowd::new(&world, 20) };
     world.apply(&all([acme(&world), crowd.everything()]));
@@ -160,7 +164,7 @@ fn watches_may_be_late_and_break() {
         thread::sleep(Duration::from_millis(dice.random_range(0..4000)));
         let n = dice.random_range(0..crowd.size);
         world.edit("Tool", &Crowd::name(n), &json!({"description": format!("Round {round}.")}));
-        hop.delay_watches(Duration::from_millis(dice.random_range(1000..5000)));
+        hop.delay_watches(dice.random_range(Duration::from_secs(1)..LATEST));
         match round % 3 {
             0 => hop.cut_watches(),
             1 => rotate(&world, &mut crowd, 5),

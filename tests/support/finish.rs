@@ -19,6 +19,11 @@ impl World {
         self.refusals_expected = true;
     }
 
+    /// Makes it no complaint that a status speaks of the generation before for as long as watches are late.
+    pub fn expect_late_watches(&mut self, late: std::time::Duration) {
+        self.recorder.late_by(late);
+    }
+
     /// Checks what every test checks, and ends the world.
     pub fn finish(mut self) {
         let mut complaints = self.recorder.complaints();

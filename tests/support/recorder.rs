@@ -34,6 +34,7 @@ pub struct State {
 struct Seen {
     now: BTreeMap<Id, Value>,
     history: Vec<State>,
+    late: Duration,
 }
 
 /// Everything that was seen so far.
@@ -84,6 +85,11 @@ impl Recorder {
         self.seen().now.get(id).cloned()
     }
 
+    /// The operator sees changes so much later.
+    pub fn late_by(&self, late: Duration) {
+        self.seen().late = late;
+    }
+
     /// All states so far.
     pub fn history(&self) -> Vec<State> {
         self.seen().history.clone()
@@ -113,13 +119,15 @@ impl Recorder {
 
     /// Every state that breaks a rule, in words.
     pub fn complaints(&self) -> Vec<String> {
+        let race = RACE + self.seen().late;
         let mut complaints = Vec::new();
         let mut before: BTreeMap<String, Before> = BTreeMap::new();
         for state in self.history() {
             let uid = state.object["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
             let previous = before.remove(&uid);
             complaints.extend(
-                complaint(&state, previous.as_ref()).map(|text| format!("{:?} {text}: {}", state.id, state.object)),
+                complaint(&state, previous.as_ref(), race)
+                    .map(|text| format!("{:?} {text}: {}", state.id, state.object)),
             );
             before.insert(uid, Before::of(&state, previous));
         }
@@ -144,7 +152,7 @@ impl Before {
 }
 
 /// What is wrong with a state.
-fn complaint(state: &State, before: Option<&Before>) -> Option<String> {
+fn complaint(state: &State, before: Option<&Before>, race: Duration) -> Option<String> {
     let status = &state.object["status"];
     let observed = |status: &Value| status["observedGeneration"].as_i64().unwrap_or(-1);
     if before.is_some_and(|before| observed(status) < observed(&before.status)) {
@@ -157,7 +165,7 @@ fn complaint(state: &State, before: Option<&Before>) -> Option<String> {
     let mut judged = state.object.clone();
     let generation = judged["metadata"]["generation"].as_i64().unwrap_or_default();
     // A status that was on its way when the spec was edited speaks of the generation before, and other tools see that.
-    let raced = before.is_some_and(|before| state.at.duration_since(before.edited) < RACE);
+    let raced = before.is_some_and(|before| state.at.duration_since(before.edited) < race);
     if raced && observed(status) < generation {
         judged["metadata"]["generation"] = status["observedGeneration"].clone();
     }

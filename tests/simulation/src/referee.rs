@@ -110,7 +110,7 @@ impl Referee {
     pub fn calls(&mut self, me: &str, call: &Call, decided: Instant) -> Option<Violation> {
         let place = (me.to_owned(), call.operation);
         self.called.insert(place.clone(), Instant::now());
-        let knows = self.told.get(&place).is_some_and(|told| told.elapsed() < Duration::from_secs(60));
+        let knows = self.told.get(&place).is_some_and(|told| decided.duration_since(*told) < Duration::from_secs(60));
         let under_way = self.under_way.entry(place).or_default();
         under_way.retain(|began| decided.duration_since(*began) < Duration::from_secs(10));
         let crowd = !knows && !under_way.is_empty();
