@@ -3,7 +3,7 @@
 //! replica arrives whatever becomes of the replica.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use amigo_operator::amigo::transport::{Bounds, Exchange, Transport, TransportError};
@@ -14,7 +14,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use kube::client::Body;
 use serde_json::Value;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 use crate::chaos::{KubeFault, RemoteFault};
 use crate::kubernetes::{Answer, Refusal, Request, Watching, refused};
@@ -31,6 +31,42 @@ pub enum Life {
     Dead,
 }
 
+/// Whether a replica lives, for all who wait for that, in the order in which they wait.
+#[derive(Debug)]
+pub struct Pulse {
+    life: Mutex<Life>,
+    changed: Notify,
+}
+
+impl Pulse {
+    /// It runs.
+    #[must_use]
+    pub fn running() -> Arc<Self> {
+        Arc::new(Self { life: Mutex::new(Life::Running), changed: Notify::new() })
+    }
+
+    /// From now on this.
+    pub fn set(&self, life: Life) {
+        *self.life.lock().unwrap_or_else(PoisonError::into_inner) = life;
+        self.changed.notify_waiters();
+    }
+
+    /// Passes while it runs, waits while it is frozen, and never ends when it is dead.
+    async fn alive(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let life = *self.life.lock().unwrap_or_else(PoisonError::into_inner);
+            match life {
+                Life::Running => return,
+                Life::Frozen => changed.await,
+                Life::Dead => std::future::pending().await,
+            }
+        }
+    }
+}
+
 /// The links of one run of one replica.
 #[derive(Clone)]
 pub struct Link {
@@ -41,19 +77,14 @@ pub struct Link {
     /// The world.
     pub sim: Arc<Sim>,
     /// Whether the replica lives.
-    pub life: watch::Receiver<Life>,
+    pub life: Arc<Pulse>,
 }
 
 type Reply = http::Response<UnsyncBoxBody<Bytes, std::io::Error>>;
 
 impl Link {
-    /// Passes while the replica runs, waits while it is frozen, and never ends when it is dead.
     async fn alive(&self) {
-        let mut life = self.life.clone();
-        let running = life.wait_for(|life| *life == Life::Running).await.is_ok();
-        if !running {
-            std::future::pending::<()>().await;
-        }
+        self.life.alive().await;
     }
 
     /// One request to Kubernetes.

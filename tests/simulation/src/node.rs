@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::network::{Life, Link};
+use crate::network::{Life, Link, Pulse};
 use crate::sim::{ENDPOINT, OWNER, Sim};
 
 /// A replica, running or not.
@@ -28,7 +28,7 @@ pub struct Node {
 }
 
 struct Running {
-    life: watch::Sender<Life>,
+    life: Arc<Pulse>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -54,8 +54,9 @@ impl Node {
         self.runs += 1;
         let me = format!("{}.{}", self.name, self.runs);
         self.sim.trace.line(&me, "starts");
-        let (life, alive) = watch::channel(Life::Running);
-        let link = Link { me: me.clone(), node: self.name.clone(), sim: Arc::clone(&self.sim), life: alive };
+        let life = Pulse::running();
+        let link =
+            Link { me: me.clone(), node: self.name.clone(), sim: Arc::clone(&self.sim), life: Arc::clone(&life) };
         let client = || {
             let link = link.clone();
             kube::Client::new(tower::service_fn(move |request| link.clone().kube(request)), "default")
@@ -96,7 +97,7 @@ impl Node {
     pub fn kill(&mut self) {
         if let Some(running) = self.running.take() {
             self.sim.trace.line(&self.name, "is killed");
-            running.life.send_replace(Life::Dead);
+            running.life.set(Life::Dead);
             running.task.abort();
         }
     }
@@ -105,7 +106,7 @@ impl Node {
     pub fn freeze(&self, freeze: bool) {
         if let Some(running) = &self.running {
             self.sim.trace.line(&self.name, if freeze { "is frozen" } else { "goes on" });
-            running.life.send_replace(if freeze { Life::Frozen } else { Life::Running });
+            running.life.set(if freeze { Life::Frozen } else { Life::Running });
         }
     }
 
@@ -116,7 +117,7 @@ impl Node {
             running.stop.cancel();
             let ended = tokio::time::timeout(std::time::Duration::from_secs(360), &mut running.task).await;
             self.sim.trace.line(&self.name, if ended.is_ok() { "has ended" } else { "is killed, as it did not end" });
-            running.life.send_replace(Life::Dead);
+            running.life.set(Life::Dead);
             running.task.abort();
         }
     }

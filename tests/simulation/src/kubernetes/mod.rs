@@ -13,7 +13,7 @@ use amigo_operator::resources;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 pub use http::{Answer, Request, Verb, refused};
 pub use watching::Watching;
@@ -56,11 +56,14 @@ const EXISTS: Refusal = Refusal { code: 409, reason: "AlreadyExists" };
 struct State {
     clock: Clock,
     version: u64,
+    /// The last change that watches can see.
+    told: u64,
     objects: BTreeMap<Collection, BTreeMap<Key, Arc<Value>>>,
     history: Vec<Change>,
     compacted: u64,
     uids: u64,
-    changed: watch::Sender<u64>,
+    /// Wakes watches in the order in which they wait; a `watch` channel would in no order.
+    changed: Arc<Notify>,
 }
 
 /// The server. Clones share one state.
@@ -78,15 +81,15 @@ impl Kubernetes {
     /// A server with the operator's CRDs and two namespaces.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        let (changed, _) = watch::channel(0);
         let state = State {
             clock,
             version: 100,
+            told: 0,
             objects: BTreeMap::new(),
             history: Vec::new(),
             compacted: 0,
             uids: 0,
-            changed,
+            changed: Arc::default(),
         };
         let this = Self(Arc::new(Mutex::new(state)));
         for namespace in ["kube-system", "travel"] {
@@ -318,7 +321,8 @@ impl State {
             let change =
                 Change { version: self.version, collection: collection.to_owned(), kind, object: Arc::clone(object) };
             self.history.push(change);
-            self.changed.send_replace(self.version);
+            self.told = self.version;
+            self.changed.notify_waiters();
         }
     }
 }

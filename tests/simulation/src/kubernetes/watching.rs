@@ -1,7 +1,9 @@
 //! One watch: the changes after a version, in order, as lines of JSON.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use super::Kubernetes;
 use super::http::Request;
@@ -12,14 +14,14 @@ pub struct Watching {
     request: Request,
     /// The last change that it has told.
     position: u64,
-    changed: watch::Receiver<u64>,
+    changed: Arc<Notify>,
 }
 
 impl Kubernetes {
     pub(super) fn watch(&self, request: Request, version: Option<u64>) -> Watching {
         let state = self.state();
         let position = version.unwrap_or(state.version);
-        Watching { server: self.clone(), request, position, changed: state.changed.subscribe() }
+        Watching { server: self.clone(), request, position, changed: Arc::clone(&state.changed) }
     }
 }
 
@@ -31,10 +33,14 @@ impl Watching {
     }
 
     /// Waits until there may be something to tell.
-    pub async fn changed(&mut self) {
-        let position = self.position;
-        // The sender lives in the server, which this holds.
-        let _ = self.changed.wait_for(|version| *version > position).await;
+    pub async fn changed(&self) {
+        let changed = self.changed.notified();
+        tokio::pin!(changed);
+        // From here on no change is missed.
+        changed.as_mut().enable();
+        if self.server.state().told <= self.position {
+            changed.await;
+        }
     }
 
     /// The next event; `None`: nothing yet. An event of type `ERROR` ends the watch.
