@@ -7,6 +7,9 @@ use jiff::Timestamp;
 
 use super::World;
 
+/// Between the last check of a write to the service and its arrival there, on a machine that is busy.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
+
 /// How long after a takeover a write to the API server may arrive that was under way before.
 const UNDER_WAY: Duration = Duration::from_secs(2);
 
@@ -38,7 +41,9 @@ fn leader(terms: &[Term], at: Timestamp) -> Option<&str> {
 ///
 /// A refused write counts as none. A write to the API server that was under way in a replica when it was paused may arrive
 /// when it wakes, just after another has taken over: it carries the object's resourceVersion, and is refused if the new leader
-/// has written the object. A write to the service may not: nobody would refuse it.
+/// has written the object. A write to the service, which nobody would refuse, may do so for an instant only: what had passed
+/// the last check when the process was put to sleep leaves when it wakes, and no check can help that. That nothing happens
+/// twice all the same is for the tests to see.
 ///
 /// To the service a replica is known by its sign-in, which it makes while it leads.
 pub fn check(world: &World) -> (usize, usize) {
@@ -64,7 +69,8 @@ pub fn check(world: &World) -> (usize, usize) {
     for (number, call) in &calls {
         let index = usize::try_from(number - 1).unwrap();
         let by = signed_in.get(index).copied().flatten();
-        if by.is_none() || leader(&terms, call.at) != by {
+        let led = |at| by.is_some() && leader(&terms, at) == by;
+        if !led(call.at) && !led(call.at - ON_ITS_WAY) {
             wrong.push(format!("{} {} at {} is not the leader's", call.method, call.target, call.at));
         }
     }
