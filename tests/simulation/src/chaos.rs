@@ -146,7 +146,7 @@ impl Chaos {
         self.strikes(place, self.rates.lag / 4.0).is_some()
     }
 
-    /// About a request to the remote API; `list` and `write` say what it is.
+    /// About a request to the remote API.
     #[must_use]
     pub fn remote(&self, place: &str, is_list: bool) -> Option<RemoteFault> {
         let mut dice = self.strikes(place, self.rates.service)?;
