@@ -67,9 +67,11 @@ impl Call {
     }
 }
 
-/// How many calls the service has left for us, by its own count, which includes other clients.
+/// How many calls the service has left for us, by its own count, which includes other clients. Known until it starts anew;
+/// then calls of others come and go unseen.
 #[derive(Debug, Clone, Copy)]
 struct Ceiling {
+    /// The largest number where the service does not tell.
     left: usize,
     told: Instant,
     until: Instant,
@@ -84,8 +86,6 @@ pub struct Limiter<W> {
     slots: BTreeMap<Slot, Call>,
     next_slot: u64,
     ceiling: Option<Ceiling>,
-    /// Until when the service's last answer tells how many calls are left. Then calls of others come and go unseen.
-    known_until: Option<Instant>,
     frozen_until: Option<Instant>,
     queue: VecDeque<Waiter<W>>,
     grants: u64,
@@ -120,7 +120,6 @@ impl<W: Clone> Limiter<W> {
             slots: BTreeMap::new(),
             next_slot: 0,
             ceiling: None,
-            known_until: None,
             frozen_until: None,
             queue: VecDeque::new(),
             grants: 0,
@@ -245,10 +244,10 @@ impl<W: Clone> Limiter<W> {
         if told.remaining == Some(0) {
             self.freeze(until.duration_since(now), now);
         }
-        if let (Some(remaining), Some(sent)) = (told.remaining, sent) {
-            self.lower_ceiling(usize::try_from(remaining).unwrap_or(usize::MAX), sent, until, now);
+        if let Some(sent) = sent {
+            let remaining = told.remaining.and_then(|remaining| usize::try_from(remaining).ok());
+            self.lower_ceiling(remaining.unwrap_or(usize::MAX), sent, until, now);
         }
-        self.known_until = Some(self.ceiling.map_or(until, |ceiling| ceiling.until));
         if let Some(wait) = told.freeze {
             self.freeze(wait, now);
         }
@@ -272,7 +271,7 @@ impl<W: Clone> Limiter<W> {
         if self.slots.remove(&slot).is_some()
             && let Some(ceiling) = &mut self.ceiling
         {
-            ceiling.left += 1;
+            ceiling.left = ceiling.left.saturating_add(1);
         }
     }
 
@@ -329,7 +328,7 @@ impl<W: Clone> Limiter<W> {
 
     /// Whether it is not known how many calls are left.
     fn sounding(&self, now: Instant) -> bool {
-        self.known_until.is_none_or(|until| now >= until)
+        self.ceiling.is_none_or(|ceiling| now >= ceiling.until)
     }
 
     fn is_any_under_way(&self, now: Instant) -> bool {

@@ -10,7 +10,8 @@ const NOTHING: Told = Told { limit: None, remaining: None, reset: None, freeze: 
 /// A budget whose service has told just now that nothing was used of late.
 fn known(limit: u32, percent: u32) -> Limiter<String> {
     let mut limiter = Limiter::new(limit, percent);
-    limiter.known_until = Some(Instant::now() + WINDOW);
+    let now = Instant::now();
+    limiter.ceiling = Some(Ceiling { left: usize::MAX, told: now - seconds(1), until: now + WINDOW });
     limiter
 }
 
