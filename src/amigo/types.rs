@@ -241,6 +241,42 @@ impl ToolVersion {
     }
 }
 
+#[cfg(test)]
+impl Tool {
+    /// A tool without variables and tags, to vary.
+    pub(crate) fn for_tests() -> Self {
+        Self {
+            id: "a".repeat(24),
+            org_id: "acme".into(),
+            name: "weather".into(),
+            description: "Weather for a city.".into(),
+            deprecated: false,
+            envvars: vec![],
+            secret_envvars: vec![],
+            tags: vec![],
+        }
+    }
+}
+
+#[cfg(test)]
+impl ToolVersion {
+    /// A version of which the service tells no more than it must, to vary.
+    pub(crate) fn for_tests(version: VersionNumber) -> Self {
+        Self {
+            id: format!("id-{version}"),
+            tool_id: "a".repeat(24),
+            version,
+            required_envvars: vec![],
+            required_secret_envvars: vec![],
+            tool_commit_hash: None,
+            project_directory: None,
+            creator: None,
+            created_at: None,
+            deprecated: false,
+        }
+    }
+}
+
 /// A text on the heap takes some more than its bytes.
 fn size_of_all(texts: &[String]) -> usize {
     texts.iter().map(|text| size_of::<String>() + text.len() + 16).sum()

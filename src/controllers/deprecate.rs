@@ -173,14 +173,9 @@ mod tests {
     #[test]
     fn only_the_tool_that_carries_the_mark_is_ours() {
         let tool = |deprecated, mark: Option<&str>| RemoteTool {
-            id: "a".repeat(24),
-            org_id: String::new(),
-            name: "weather".into(),
-            description: String::new(),
             deprecated,
-            envvars: vec![],
-            secret_envvars: vec![],
             tags: mark.map(|m| Tag { key: "kubernetes_owner".into(), value: Some(m.into()) }).into_iter().collect(),
+            ..RemoteTool::for_tests()
         };
         let table = [
             (None, Some("m"), Standing::Gone),

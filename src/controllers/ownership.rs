@@ -83,16 +83,7 @@ mod tests {
 
     fn tool(tags: &[Pair<'_>]) -> Tool {
         let tag = |(key, value): &Pair<'_>| Tag { key: (*key).into(), value: value.map(str::to_owned) };
-        Tool {
-            id: "a".repeat(24),
-            org_id: String::new(),
-            name: "weather".into(),
-            description: String::new(),
-            deprecated: false,
-            envvars: vec![],
-            secret_envvars: vec![],
-            tags: tags.iter().map(tag).collect(),
-        }
+        Tool { tags: tags.iter().map(tag).collect(), ..Tool::for_tests() }
     }
 
     #[test]

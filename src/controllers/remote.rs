@@ -156,16 +156,7 @@ mod tests {
     }
 
     fn tool(name: &str) -> Tool {
-        Tool {
-            id: "a".into(),
-            org_id: String::new(),
-            name: name.into(),
-            description: String::new(),
-            deprecated: false,
-            envvars: vec![],
-            secret_envvars: vec![],
-            tags: vec![],
-        }
+        Tool { id: "a".into(), name: name.into(), ..Tool::for_tests() }
     }
 
     #[tokio::test(start_paused = true)]

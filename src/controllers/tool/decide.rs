@@ -207,16 +207,7 @@ mod tests {
     }
 
     fn remote(tags: &[Tag]) -> RemoteTool {
-        RemoteTool {
-            id: "a".repeat(24),
-            org_id: "acme".into(),
-            name: "weather".into(),
-            description: "Weather for a city.".into(),
-            deprecated: false,
-            envvars: vec![],
-            secret_envvars: vec![],
-            tags: tags.to_vec(),
-        }
+        RemoteTool { tags: tags.to_vec(), ..RemoteTool::for_tests() }
     }
 
     fn ours() -> RemoteTool {

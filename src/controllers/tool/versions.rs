@@ -127,15 +127,8 @@ mod tests {
     fn versions(of: &[(&str, bool)]) -> Vec<ToolVersion> {
         let version = |(number, deprecated): &(&str, bool)| ToolVersion {
             id: (*number).to_owned(),
-            tool_id: String::new(),
-            version: number.parse().unwrap(),
-            required_envvars: vec![],
-            required_secret_envvars: vec![],
-            tool_commit_hash: None,
-            project_directory: None,
-            creator: None,
-            created_at: None,
             deprecated: *deprecated,
+            ..ToolVersion::for_tests(number.parse().unwrap())
         };
         of.iter().map(version).collect()
     }

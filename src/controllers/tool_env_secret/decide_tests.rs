@@ -27,29 +27,17 @@ fn member(name: &str, created: i64, wants: &[(&str, Visibility)], recorded: &[(&
 
 fn remote(plain: &[&str], secret: &[&str]) -> RemoteTool {
     RemoteTool {
-        id: "a".repeat(24),
-        org_id: String::new(),
-        name: "weather".into(),
-        description: "Weather.".into(),
-        deprecated: false,
         envvars: plain.iter().map(|n| (*n).to_owned()).collect(),
         secret_envvars: secret.iter().map(|n| (*n).to_owned()).collect(),
-        tags: vec![],
+        ..RemoteTool::for_tests()
     }
 }
 
 fn requiring(name: &str, deprecated: bool) -> RemoteVersion {
     RemoteVersion {
-        id: "v".into(),
-        tool_id: String::new(),
-        version: VersionNumber::new(1, 0, 0),
-        required_envvars: vec![],
         required_secret_envvars: vec![name.into()],
-        tool_commit_hash: None,
-        project_directory: None,
-        creator: None,
-        created_at: None,
         deprecated,
+        ..RemoteVersion::for_tests(VersionNumber::new(1, 0, 0))
     }
 }
 

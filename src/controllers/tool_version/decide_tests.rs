@@ -20,16 +20,10 @@ fn exactly(text: &str) -> Wanted {
 
 fn remote(text: &str) -> RemoteVersion {
     RemoteVersion {
-        id: format!("id-{text}"),
-        tool_id: "a".repeat(24),
-        version: number(text),
-        required_envvars: vec![],
-        required_secret_envvars: vec![],
-        tool_commit_hash: None,
         project_directory: Some("tools/weather".into()),
         creator: Some(Creator { user_id: "me".into(), user_org_id: "acme".into() }),
         created_at: Some(at(NOW - 10)),
-        deprecated: false,
+        ..RemoteVersion::for_tests(number(text))
     }
 }
 

@@ -96,30 +96,14 @@ mod tests {
 
     fn version(patch: u64, requires: &[&str], deprecated: bool) -> RemoteVersion {
         RemoteVersion {
-            id: format!("{patch}"),
-            tool_id: String::new(),
-            version: VersionNumber::new(1, 0, patch),
-            required_envvars: vec![],
             required_secret_envvars: requires.iter().map(|name| (*name).to_owned()).collect(),
-            tool_commit_hash: None,
-            project_directory: None,
-            creator: None,
-            created_at: None,
             deprecated,
+            ..RemoteVersion::for_tests(VersionNumber::new(1, 0, patch))
         }
     }
 
     fn tool(has: &[&str]) -> RemoteTool {
-        RemoteTool {
-            id: "a".repeat(24),
-            org_id: String::new(),
-            name: "weather".into(),
-            description: String::new(),
-            deprecated: false,
-            envvars: vec![],
-            secret_envvars: has.iter().map(|name| (*name).to_owned()).collect(),
-            tags: vec![],
-        }
+        RemoteTool { secret_envvars: has.iter().map(|name| (*name).to_owned()).collect(), ..RemoteTool::for_tests() }
     }
 
     /// Status and time of the refusal, the versions, the tool's variables, and what is made of it.
