@@ -23,6 +23,14 @@ fn with_publishes_of(name: &str, seconds: f64) -> World {
     World::with(name, Setup { service, ..Setup::default() })
 }
 
+/// The Tool `weather` becomes Ready, bound to the only tool that there is.
+fn is_made_once(world: &World) {
+    let object = world.ready("Tool", "weather");
+    let tools = world.sandbox.tools(ACME);
+    assert_eq!(tools.len(), 1);
+    assert_eq!(field(&object, "toolId"), tools[0].id);
+}
+
 #[test]
 fn a_lost_answer_to_a_create_makes_no_second_tool() {
     for effect in [
@@ -36,10 +44,7 @@ fn a_lost_answer_to_a_create_makes_no_second_tool() {
         let world = World::new("lostcreate");
         world.sandbox.add_fault(Fault::once("create-tool", effect));
         world.apply(&all([acme(&world), tool("weather", "")]));
-        let object = world.ready("Tool", "weather");
-        let tools = world.sandbox.tools(ACME);
-        assert_eq!(tools.len(), 1);
-        assert_eq!(field(&object, "toolId"), tools[0].id);
+        is_made_once(&world);
         world.finish();
     }
 }
@@ -131,10 +136,7 @@ fn killed_in_a_create_it_makes_no_second_tool() {
     world.until("the tool is made", || !world.sandbox.tools(ACME).is_empty());
     world.kill_operator();
     world.start_operator();
-    let object = world.ready("Tool", "weather");
-    let tools = world.sandbox.tools(ACME);
-    assert_eq!(tools.len(), 1);
-    assert_eq!(field(&object, "toolId"), tools[0].id);
+    is_made_once(&world);
     world.finish();
 }
 
