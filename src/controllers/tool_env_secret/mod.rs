@@ -241,7 +241,7 @@ impl Sync<'_> {
     ) -> Result<(), Interrupt> {
         let uid = handle.object().uid().unwrap_or_default();
         let Some(share) = plan.shares.get(&uid) else { return Ok(()) };
-        if !announce(status, &share.variables) {
+        if !write_down(status, &share.variables) {
             return Ok(());
         }
         let message = "sends the variables".to_owned();
@@ -364,7 +364,7 @@ impl Sync<'_> {
 /// Adds variables that are about to be sent for the first time to what the status names; whether there are any. Until they
 /// are sent the status must not say that all of it was: a variable can come to an object whose manifest and Secrets stay
 /// the same, when the older object that had it goes.
-fn announce(status: &mut ToolEnvSecretStatus, variables: &[SyncedVariable]) -> bool {
+fn write_down(status: &mut ToolEnvSecretStatus, variables: &[SyncedVariable]) -> bool {
     let is_new = |variable: &&SyncedVariable| !status.variables.iter().any(|v| v.name == variable.name);
     let new: Vec<SyncedVariable> = variables.iter().filter(is_new).cloned().collect();
     if new.is_empty() {
@@ -496,8 +496,8 @@ mod tests {
             ..ToolEnvSecretStatus::default()
         };
         let mut status = before.clone();
-        assert!(!announce(&mut status, &[variable("B")]) && status == before);
-        assert!(announce(&mut status, &[variable("A"), variable("B")]));
+        assert!(!write_down(&mut status, &[variable("B")]) && status == before);
+        assert!(write_down(&mut status, &[variable("A"), variable("B")]));
         assert_eq!(status.variables, [variable("A"), variable("B")]);
         assert_eq!(status.synced_generation, None);
     }
