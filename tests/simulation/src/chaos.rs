@@ -21,7 +21,7 @@ pub struct Chaos {
     asked: Mutex<BTreeMap<String, u32>>,
     /// The faults that were injected, in order.
     injected: Mutex<Vec<String>>,
-    outages: Mutex<BTreeMap<&'static str, Instant>>,
+    outages: Mutex<BTreeMap<String, Instant>>,
 }
 
 /// What goes wrong with a request to Kubernetes.
@@ -75,14 +75,14 @@ impl Chaos {
         self.calm.load(Ordering::Relaxed)
     }
 
-    /// `kubernetes` or `service` is away for a while.
-    pub fn outage(&self, of: &'static str, until: Instant) {
-        self.outages.lock().unwrap_or_else(PoisonError::into_inner).insert(of, until);
+    /// `kubernetes` or `service` is away for a while; or, for the replica of this name, Kubernetes.
+    pub fn outage(&self, of: &str, until: Instant) {
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner).insert(of.to_owned(), until);
     }
 
     /// Whether it is away now.
     #[must_use]
-    pub fn is_away(&self, of: &'static str) -> bool {
+    pub fn is_away(&self, of: &str) -> bool {
         let outages = self.outages.lock().unwrap_or_else(PoisonError::into_inner);
         outages.get(of).is_some_and(|until| Instant::now() < *until)
     }

@@ -21,6 +21,7 @@ mod trace;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -112,6 +113,8 @@ struct Shared<'a> {
     failed: AtomicBool,
     done: AtomicU64,
     requests: AtomicU64,
+    /// The longest that a run took to converge, in seconds, and its seed.
+    slowest: Mutex<(u64, u64)>,
 }
 
 fn many(arguments: &Arguments) -> ExitCode {
@@ -127,6 +130,7 @@ fn many(arguments: &Arguments) -> ExitCode {
         failed: AtomicBool::new(false),
         done: AtomicU64::new(0),
         requests: AtomicU64::new(0),
+        slowest: Mutex::default(),
     };
     std::thread::scope(|scope| {
         for _ in 0..jobs {
@@ -140,6 +144,8 @@ fn many(arguments: &Arguments) -> ExitCode {
     println!(
         "{done} seeds in {seconds:.1} s on {jobs} threads: {rate:.1} seeds a second and core, {requests} requests"
     );
+    let (slowest, seed) = *shared.slowest.lock().unwrap_or_else(PoisonError::into_inner);
+    println!("all had converged {slowest} s after the last fault; the slowest was seed {seed}");
     if shared.failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
@@ -154,6 +160,9 @@ fn work(shared: &Shared<'_>) {
         let report = run(Plan::new(seed, only), LevelFilter::WARN);
         shared.done.fetch_add(1, Ordering::Relaxed);
         shared.requests.fetch_add(report.requests, Ordering::Relaxed);
+        let mut slowest = shared.slowest.lock().unwrap_or_else(PoisonError::into_inner);
+        *slowest = (*slowest).max((report.converged.as_secs(), seed));
+        drop(slowest);
         if report.violation.is_some() {
             shared.failed.store(true, Ordering::Relaxed);
             tell(seed, only, report, shared.arguments.quick);

@@ -87,6 +87,11 @@ impl Link {
         self.life.alive().await;
     }
 
+    /// Whether the replica does not reach Kubernetes.
+    fn is_cut_off(&self) -> bool {
+        ["kubernetes", &self.node].into_iter().any(|of| self.sim.chaos.is_away(of))
+    }
+
     /// One request to Kubernetes.
     pub async fn kube(self, request: http::Request<Body>) -> Result<Reply, std::io::Error> {
         self.alive().await;
@@ -102,7 +107,7 @@ impl Link {
             self.sim.judge_kube_write(&self.me, &request);
         }
         self.sim.count_request();
-        let answer = if self.sim.chaos.is_away("kubernetes") {
+        let answer = if self.is_cut_off() {
             Err(std::io::Error::other("simulated: no connection"))
         } else {
             self.exchange(&place, request).await
@@ -271,7 +276,7 @@ impl Follow {
         let chaos = &self.link.sim.chaos;
         tokio::time::sleep(chaos.lag(&format!("lag/{}", self.place))).await;
         self.link.alive().await;
-        if chaos.is_away("kubernetes") {
+        if self.link.is_cut_off() {
             return None;
         }
         match chaos.breaks(&format!("break/{}", self.place)) {

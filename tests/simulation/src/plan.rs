@@ -32,6 +32,8 @@ pub enum Disturbance {
     Restart(usize),
     /// Kubernetes is away for a while.
     NoKubernetes(Duration),
+    /// One replica does not reach Kubernetes for a while. It reaches the service, and the other replica reaches both.
+    CutOff(usize, Duration),
     /// The service is away for a while.
     NoService(Duration),
     /// The service says 503 for a while.
@@ -165,7 +167,7 @@ fn disturbances(replicas: usize, dice: &mut Dice) -> Vec<(usize, Duration, Distu
         .map(|number| {
             let at = dice.seconds(0.0, 1200.0);
             let replica = dice.below(replicas);
-            let what = match dice.below(12) {
+            let what = match dice.below(14) {
                 0..=3 => Disturbance::Kill(replica, dice.seconds(0.0, 90.0)),
                 4 | 5 => Disturbance::Freeze(replica, dice.seconds(1.0, 120.0)),
                 6 => Disturbance::Restart(replica),
@@ -173,6 +175,7 @@ fn disturbances(replicas: usize, dice: &mut Dice) -> Vec<(usize, Duration, Distu
                 8 => Disturbance::NoService(dice.seconds(1.0, 600.0)),
                 9 => Disturbance::Maintenance(dice.seconds(1.0, 600.0)),
                 10 => Disturbance::Compaction,
+                11 | 12 => Disturbance::CutOff(replica, dice.seconds(1.0, 120.0)),
                 _ if dice.chance(0.5) => Disturbance::TokensEnd,
                 _ => Disturbance::NewKey(dice.seconds(0.0, 120.0)),
             };

@@ -18,8 +18,8 @@ use crate::stories::Expectation;
 use crate::trace::Trace;
 
 /// The longest that anything may take to converge once nothing goes wrong any more: a publish whose outcome is open waits
-/// for its timeout, backoff goes up to 15 minutes, and a resync comes every 10.
-const CONVERGES_WITHIN: Duration = Duration::from_secs(3 * 3600);
+/// for its timeout, backoff goes up to 15 minutes, and the versions are read again every half hour.
+const CONVERGES_WITHIN: Duration = Duration::from_secs(3600);
 
 /// How long everything is watched at rest.
 const REST: Duration = Duration::from_secs(25 * 60);
@@ -87,7 +87,7 @@ async fn scenes(sim: &Arc<Sim>) -> Duration {
     let last = sim.plan.replicas - 1;
     let skew = |number| if number == last { sim.plan.skew } else { jiff::SignedDuration::ZERO };
     let nodes: Vec<Arc<Mutex<Node>>> = (0..sim.plan.replicas)
-        .map(|number| Arc::new(Mutex::new(Node::new(&format!("replica-{number}"), sim, skew(number)))))
+        .map(|number| Arc::new(Mutex::new(Node::new(&replica(number), sim, skew(number)))))
         .collect();
     for node in &nodes {
         node.lock().await.start();
@@ -114,6 +114,11 @@ async fn scenes(sim: &Arc<Sim>) -> Duration {
     let took = converge(sim, &expected).await;
     rest(sim, &expected).await;
     took
+}
+
+/// The name of a replica.
+fn replica(number: usize) -> String {
+    format!("replica-{number}")
 }
 
 fn open(sim: &Sim, expected: &[Expectation]) -> Vec<String> {
@@ -174,6 +179,10 @@ async fn disturb(sim: Arc<Sim>, nodes: Vec<Arc<Mutex<Node>>>, at: Duration, what
         }
         Disturbance::NoKubernetes(pause) => {
             sim.chaos.outage("kubernetes", Instant::now() + pause);
+            tokio::time::sleep(pause).await;
+        }
+        Disturbance::CutOff(number, pause) => {
+            sim.chaos.outage(&replica(number), Instant::now() + pause);
             tokio::time::sleep(pause).await;
         }
         Disturbance::NoService(pause) => {

@@ -142,8 +142,10 @@ impl Stage<'_> {
             let spec = json!({"toolRef": {"name": self.name}, "bumpType": "minor", "projectPath": "tools/weather"});
             self.sim.apply("ToolVersion", name, &spec);
             self.pause(dice, 60.0).await;
+            // Perhaps from the very folder that the objects name: then the creator alone tells whose it is.
+            let project_path = dice.chance(0.5).then(|| "tools/weather".to_owned());
             self.sim.by_hand("a version of others", |sandbox| {
-                let _ = sandbox.add_version(ACME, &remote_name, NewVersion::default());
+                let _ = sandbox.add_version(ACME, &remote_name, NewVersion { project_path, ..NewVersion::default() });
             });
             self.pause(dice, 60.0).await;
         }
