@@ -1,5 +1,6 @@
 //! One organization at one endpoint: its budgets, shared by all who mean the same, and what was learnt about it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -13,6 +14,7 @@ use super::budget::{Limiter, Place, Slot};
 use super::endpoint::Endpoint;
 use super::headers::Told;
 use super::operation::{Class, Operation};
+use super::outage::Outage;
 use super::revision::Revision;
 
 /// Called when a place in the queue is granted. It must not block.
@@ -93,6 +95,9 @@ pub struct Account {
     detected: Mutex<Option<Revision>>,
     /// How far the service's clock is ahead of ours, as its last answer told.
     ahead: Mutex<SignedDuration>,
+    outage: Mutex<Outage>,
+    /// Who is told when an outage begins or ends.
+    listeners: Mutex<BTreeMap<String, Wake>>,
     last_key: AtomicU64,
 }
 
@@ -112,6 +117,8 @@ impl Account {
             changed: Notify::new(),
             detected: Mutex::default(),
             ahead: Mutex::default(),
+            outage: Mutex::default(),
+            listeners: Mutex::default(),
             last_key: AtomicU64::default(),
         });
         tokio::spawn(hand_out(Arc::downgrade(&account)));
@@ -222,6 +229,50 @@ impl Account {
     pub(super) fn service_time(&self, now: Timestamp) -> Timestamp {
         let ahead = *self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
         now.checked_add(ahead).unwrap_or(now)
+    }
+
+    /// Whether the service has not answered any call for a while.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner).lasts()
+    }
+
+    /// How many outages have ended.
+    #[must_use]
+    pub fn outages_ended(&self) -> u64 {
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner).ended()
+    }
+
+    /// From now on `wake` is called whenever an outage begins or ends, instead of what was given under `key` before.
+    pub fn listen(&self, key: &str, wake: Wake) {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), wake);
+    }
+
+    /// Who listens under `key` is not told any more.
+    pub fn stop_listening(&self, key: &str) {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// A call was answered by a service that works, or not.
+    pub(super) fn note_reach(&self, reached: bool) {
+        let turned = {
+            let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+            if reached { outage.answered() } else { outage.failed(Instant::now()) }
+        };
+        if !turned {
+            return;
+        }
+        let (organization, endpoint) = (&self.organization, &self.endpoint);
+        if reached {
+            tracing::info!(organization, %endpoint, "the service works again");
+        } else {
+            tracing::warn!(organization, %endpoint, "the service has not worked for a while; it is looked at until it does");
+        }
+        let listeners: Vec<Wake> =
+            self.listeners.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for wake in listeners {
+            wake();
+        }
     }
 
     /// When there may be something to hand out again.

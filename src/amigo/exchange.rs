@@ -240,6 +240,7 @@ impl Client {
                 }
             }
         };
+        self.account.note_reach(is_of_a_working_service(&result));
         self.observe(operation, &result, started);
         result
     }
@@ -262,6 +263,15 @@ impl Client {
         }
         tracing::debug!(operation = operation.as_str(), organization, outcome, "called");
     }
+}
+
+/// Whether the service was there and working, whatever it said.
+fn is_of_a_working_service(result: &Result<Answer, Refused>) -> bool {
+    let Err(Refused::Call(error)) = result else { return true };
+    !matches!(
+        error,
+        Error::NotSent(_) | Error::Unknown { .. } | Error::Maintenance { .. } | Error::Status { status: 500..=599, .. }
+    )
 }
 
 /// Whether the text can be sent as a token. It goes with every call, and is kept.

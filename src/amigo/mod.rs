@@ -12,6 +12,7 @@ mod exchange;
 mod headers;
 mod http;
 mod operation;
+mod outage;
 mod query;
 mod reads;
 mod revision;

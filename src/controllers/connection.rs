@@ -26,6 +26,16 @@ pub struct Established {
     pub user_id: String,
     /// Tells the credentials apart.
     pub fingerprint: String,
+    /// How many outages of the service had ended by then.
+    pub outages_ended: u64,
+}
+
+impl Established {
+    /// Whether `next` can do what this could not: it has other credentials, or an outage has ended since.
+    #[must_use]
+    pub fn is_superseded_by(&self, next: &Self) -> bool {
+        (&self.fingerprint, self.outages_ended) != (&next.fingerprint, next.outages_ended)
+    }
 }
 
 #[cfg(test)]
@@ -54,6 +64,7 @@ impl Established {
             endpoint: endpoint.to_string(),
             user_id: user_id.to_owned(),
             fingerprint: String::new(),
+            outages_ended: 0,
         }
     }
 }
@@ -77,11 +88,9 @@ impl Connections {
         self.0.lock().ok()?.get(organization).cloned()
     }
 
-    /// The Organization is gone.
-    pub fn remove(&self, organization: &Key) {
-        if let Ok(mut all) = self.0.lock() {
-            all.remove(organization);
-        }
+    /// The Organization is gone; the connection that it had.
+    pub fn remove(&self, organization: &Key) -> Option<Established> {
+        self.0.lock().ok()?.remove(organization)
     }
 }
 
@@ -270,8 +279,17 @@ mod tests {
         connections.set(key("one"), Established::for_tests("acme", "after"));
         connections.set(key("two"), Established::for_tests("acme", "other"));
         assert_eq!((user("one"), user("two"), user("three")), (Some("after".into()), Some("other".into()), None));
-        connections.remove(&key("one"));
+        assert_eq!(connections.remove(&key("one")).map(|established| established.user_id), Some("after".into()));
+        assert!(connections.remove(&key("one")).is_none());
         assert_eq!((user("one"), user("two")), (None, Some("other".into())));
+    }
+
+    #[tokio::test]
+    async fn a_connection_with_other_credentials_or_after_an_outage_can_do_what_the_one_before_could_not() {
+        let now = Established::for_tests("acme", "user");
+        assert!(!now.is_superseded_by(&now));
+        assert!(now.is_superseded_by(&Established { fingerprint: "other".into(), ..now.clone() }));
+        assert!(now.is_superseded_by(&Established { outages_ended: 1, ..now.clone() }));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use kube::ResourceExt;
 
 use super::Context;
-use super::memory::jittered;
+use super::memory::{LONGEST_RETRY, jittered};
 use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_service_error};
 use crate::amigo;
 use crate::kubernetes::conditions::{MESSAGE_LIMIT, State, Verdict};
@@ -21,6 +21,9 @@ use crate::text::short;
 
 /// What a kind does; the rest is common.
 pub trait Kind: Resource {
+    /// Longest delay after a failure.
+    const LONGEST_RETRY: Duration = LONGEST_RETRY;
+
     /// Makes the service match the manifest, as far as it goes in one visit, and fills in the status.
     fn apply(
         handle: &mut Handle<Self>,
@@ -72,7 +75,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Again {
         Err(_) => {
             ctx.metrics.reconcile_panicked(&K::kind(&()));
             tracing::error!(object = %describe, "a reconcile panicked; the others go on");
-            Some(ctx.memory.failed(&uid))
+            Some(ctx.memory.failed(&uid, K::LONGEST_RETRY))
         }
     }
 }
@@ -87,7 +90,7 @@ async fn visit<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Again, Failure>
         Ok(outcome) => outcome,
         Err(interrupt) => match outcome_of(interrupt, &handle, ctx) {
             Ok(outcome) => outcome,
-            Err(error) => return failed(&error, &uid, ctx),
+            Err(error) => return failed::<K>(&error, &uid, ctx),
         },
     };
     tracing::debug!(object = %object.describe(), ?outcome, "reconciled");
@@ -101,16 +104,16 @@ async fn visit<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Again, Failure>
     }
     let Some(verdict) = outcome.verdict() else {
         ctx.memory.left(&uid, &handle.status());
-        return next(&outcome, &uid, ctx);
+        return next::<K>(&outcome, &uid, ctx);
     };
     let (before, now) = (handle.object().clone(), ctx.clock.now());
     ctx.memory.left(&uid, &handle.next_status(status.clone(), &verdict, now));
     match handle.write_status(status, &verdict, now).await {
         Ok(true) => announce(&before, &verdict, ctx).await,
         Ok(false) => {}
-        Err(error) => return failed(&error, &uid, ctx),
+        Err(error) => return failed::<K>(&error, &uid, ctx),
     }
-    next(&outcome, &uid, ctx)
+    next::<K>(&outcome, &uid, ctx)
 }
 
 /// The one decision that all kinds share: what is to be done with the object at all.
@@ -182,7 +185,7 @@ async fn let_go<K: Kind>(mut handle: Handle<K>, message: &str, ctx: &Context) ->
             ctx.memory.forget(&uid);
             Ok(None)
         }
-        Err(error) => failed(&error, &uid, ctx),
+        Err(error) => failed::<K>(&error, &uid, ctx),
     }
 }
 
@@ -206,22 +209,22 @@ async fn announce<K: Kind>(before: &K, verdict: &Verdict, ctx: &Context) {
     ctx.events.publish(before, kind, verdict.reason, &verdict.message, ctx.clock.now()).await;
 }
 
-fn failed(error: &object::Error, uid: &str, ctx: &Context) -> Result<Again, Failure> {
+fn failed<K: Kind>(error: &object::Error, uid: &str, ctx: &Context) -> Result<Again, Failure> {
     match error {
         object::Error::Gone(_) | object::Error::NotLeader => Ok(None),
         // The cache is behind: its next event brings the object again.
         object::Error::Changed(_) => Ok(Some(Duration::from_secs(1))),
         object::Error::Server(_) | object::Error::Timeout => {
-            Err(Failure { after: ctx.memory.failed(uid), message: error.to_string() })
+            Err(Failure { after: ctx.memory.failed(uid, K::LONGEST_RETRY), message: error.to_string() })
         }
     }
 }
 
 /// When to look again.
-fn next(outcome: &Outcome, uid: &str, ctx: &Context) -> Result<Again, Failure> {
+fn next<K: Kind>(outcome: &Outcome, uid: &str, ctx: &Context) -> Result<Again, Failure> {
     let again = match outcome {
         Outcome::Retrying { message, after, .. } => {
-            let after = ctx.memory.failed(uid).max(*after);
+            let after = ctx.memory.failed(uid, K::LONGEST_RETRY).max(*after);
             return Err(Failure { after, message: short(message, MESSAGE_LIMIT) });
         }
         Outcome::Ready { again, .. } | Outcome::Working { again, .. } | Outcome::Unchanged { again } => *again,

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 /// First delay after a failure; it doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 
-/// Longest delay after a failure.
-const LONGEST_RETRY: Duration = Duration::from_secs(900);
+/// Longest delay after a failure, unless a kind has a shorter one.
+pub const LONGEST_RETRY: Duration = Duration::from_secs(900);
 
 /// How long something must not be found before it counts as gone.
 const MISSING_AFTER: Duration = Duration::from_secs(45);
@@ -55,18 +55,25 @@ impl Default for Memory {
 }
 
 impl Memory {
-    /// Counts a failure and says how long to wait before the next try.
-    pub fn failed(&self, uid: &str) -> Duration {
+    /// Counts a failure and says how long to wait before the next try, at `longest`.
+    pub fn failed(&self, uid: &str, longest: Duration) -> Duration {
         let failures = self.with(uid, |object| {
             object.failures = object.failures.saturating_add(1);
             object.failures
         });
-        jittered(uid, FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST_RETRY))
+        jittered(uid, FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(longest))
     }
 
     /// The last try did not fail.
     pub fn succeeded(&self, uid: &str) {
         self.with(uid, |object| object.failures = 0);
+    }
+
+    /// What has failed so far says nothing of the next try.
+    pub fn forget_failures(&self) {
+        if let Ok(mut objects) = self.objects.lock() {
+            objects.values_mut().for_each(|object| object.failures = 0);
+        }
     }
 
     /// The remote state of the object was looked at just now.
@@ -166,15 +173,20 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn failures_wait_longer_up_to_a_limit() {
         let memory = Memory::default();
-        let first = memory.failed("a");
+        let failed = |uid| memory.failed(uid, LONGEST_RETRY);
+        let first = failed("a");
         assert!(first >= FIRST_RETRY.mul_f64(0.9) && first <= FIRST_RETRY.mul_f64(1.1));
-        assert!(memory.failed("a") > first);
+        assert!(failed("a") > first);
         for _ in 0..40 {
-            memory.failed("a");
+            failed("a");
         }
-        assert!(memory.failed("a") <= LONGEST_RETRY.mul_f64(1.1));
+        assert!(failed("a") <= LONGEST_RETRY.mul_f64(1.1));
+        assert!(memory.failed("a", FIRST_RETRY) <= FIRST_RETRY.mul_f64(1.1));
         memory.succeeded("a");
-        assert_eq!(memory.failed("a"), first);
+        assert_eq!(failed("a"), first);
+        failed("a");
+        memory.forget_failures();
+        assert_eq!(failed("a"), first);
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ mod in_use;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
 use secrecy::SecretString;
 
 use super::Context;
@@ -13,7 +14,7 @@ use super::connection::Established;
 use super::deprecations::{self, Grant};
 use super::driver::{Kind, Visit};
 use super::outcome::{Interrupt, Outcome, STALLED_LOOK, of_service_error};
-use crate::amigo::{self, ClientOptions, Credentials, Endpoint, Revision};
+use crate::amigo::{self, Class, Client, ClientOptions, Credentials, Endpoint, ListTools, Revision};
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::object::Handle;
 use crate::kubernetes::secrets;
@@ -25,7 +26,13 @@ use crate::resources::{Organization, OrganizationStatus, Reason, Resource};
 /// How often an Organization with held deprecations looks whether the hour has passed.
 const HELD_LOOK: Duration = Duration::from_secs(60);
 
+/// How often an Organization looks whether a service that did not work works again.
+const OUTAGE_LOOK: Duration = Duration::from_secs(30);
+
 impl Kind for Organization {
+    /// Everything waits for the sign-in.
+    const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
     async fn apply(
         handle: &mut Handle<Self>,
         status: &mut OrganizationStatus,
@@ -45,7 +52,9 @@ impl Kind for Organization {
         };
         let outcome = ready(handle, status, &this, ctx).await?;
         if is_new && handle.object().is_ready() {
-            // After a start, or with other credentials, nothing of the Organization changes, and yet its objects wait.
+            // After a start or an outage, or with other credentials, nothing of the Organization changes, and yet its objects
+            // wait, some for long after many failures.
+            ctx.memory.forget_failures();
             ctx.wake_tools_of_organization(&this.0, &this.1);
         }
         Ok(outcome)
@@ -70,12 +79,14 @@ impl Kind for Organization {
             answer_deprecations(handle, status, &this, &|_| verdict.clone(), ctx).await?;
             return Ok(Outcome::waiting(Reason::InUse, message));
         }
-        ctx.connections.remove(&this);
+        if let Some(established) = ctx.connections.remove(&this) {
+            established.client.account().stop_listening(&listener(handle.object()));
+        }
         Ok(Outcome::Gone { message: "nothing uses it any more".into() })
     }
 }
 
-/// Signs in and keeps the connection; whether it is a new one.
+/// Signs in and keeps the connection; whether it is a new one, or works again after an outage.
 async fn establish(
     handle: &Handle<Organization>,
     status: &mut OrganizationStatus,
@@ -92,7 +103,11 @@ async fn establish(
     if anew {
         client.forget_token();
     }
+    account.listen(&listener(handle.object()), ctx.waker(handle.object()));
     let user = client.sign_in().await.map_err(sign_in_failed)?;
+    if account.is_out() {
+        look(&client).await;
+    }
     status.user_id = Some(user.user_id.clone());
     status.api_revision = Some(revision_in_use(spec.api_revision, account.detected_revision()));
     status.effective_resync = Some(spec.resync.clone());
@@ -101,11 +116,26 @@ async fn establish(
         organization: spec.organization.clone(),
         endpoint: endpoint.to_string(),
         user_id: user.user_id,
-        fingerprint: fingerprint.clone(),
+        fingerprint,
+        outages_ended: account.outages_ended(),
     };
     let before = ctx.connections.get(this);
+    let is_new = before.is_none_or(|before| before.is_superseded_by(&established));
     ctx.connections.set(this.clone(), established);
-    Ok(before.is_none_or(|before| before.fingerprint != fingerprint))
+    Ok(is_new)
+}
+
+/// The name of an Organization among those who listen for outages.
+fn listener(organization: &Organization) -> String {
+    organization.uid().unwrap_or_default()
+}
+
+/// A call for the answer alone: while the service does not work, everybody else waits longer and longer before the next.
+async fn look(client: &Client) {
+    let query = ListTools { limit: 1, ..ListTools::default() };
+    if let Err(error) = client.list_tools(&query, Class::Recovery).await {
+        tracing::debug!(%error, "the service does not work yet");
+    }
 }
 
 /// What the status will say about an interrupt.
@@ -129,7 +159,12 @@ async fn ready(
         Verdict { state: State::Ready, reason: Reason::Succeeded, message }
     };
     answer_deprecations(handle, status, this, &verdict, ctx).await?;
-    let again = if status.held_deprecations.is_some() { HELD_LOOK } else { STALLED_LOOK };
+    let is_out = ctx.connections.get(this).is_some_and(|established| established.client.account().is_out());
+    let again = match (is_out, status.held_deprecations) {
+        (true, _) => OUTAGE_LOOK,
+        (false, Some(_)) => HELD_LOOK,
+        (false, None) => STALLED_LOOK,
+    };
     Ok(Outcome::Ready { message: verdict(status).message, again })
 }
 
