@@ -1,6 +1,7 @@
 //! `cargo xtask defects`: plants deliberate defects into a copy of the tree, one at a time, and has the simulation find each.
 //! A simulation that finds nothing proves nothing unless it is known to find what is there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -111,15 +112,35 @@ fn copied_tree() -> Result<PathBuf, Box<dyn std::error::Error>> {
     if !list.status.success() {
         return Err(String::from_utf8_lossy(&list.stderr).into_owned().into());
     }
-    for name in String::from_utf8(list.stdout)?.split('\0').filter(|name| !name.is_empty()) {
+    let list = String::from_utf8(list.stdout)?;
+    let names: BTreeSet<&Path> = list.split('\0').filter(|name| from.join(name).is_file()).map(Path::new).collect();
+    remove_others(&to, &to, &names)?;
+    for name in names {
         let (source, target) = (from.join(name), to.join(name));
-        let Ok(wanted) = fs::read(&source) else { continue };
+        let wanted = fs::read(&source)?;
         if fs::read(&target).ok().as_ref() != Some(&wanted) {
             fs::create_dir_all(target.parent().unwrap_or(&to))?;
             fs::write(&target, wanted)?;
         }
     }
     Ok(to)
+}
+
+/// Removes what is left in a copy of files that are not there any more, but for its builds.
+fn remove_others(tree: &Path, directory: &Path, names: &BTreeSet<&Path>) -> std::io::Result<()> {
+    if !directory.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.strip_prefix(tree).unwrap_or(&path);
+        if path.is_dir() && name != Path::new("target") {
+            remove_others(tree, &path, names)?;
+        } else if path.is_file() && !names.contains(name) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// How the simulation of this tree finds something; `None` when it does not.

@@ -18,10 +18,11 @@ mod sim;
 mod stories;
 mod trace;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -30,6 +31,9 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::plan::{Cut, Plan};
 use crate::run::{Report, run};
 use crate::stories::Story;
+
+/// A run takes a fraction of a second of real time; one that takes this long hangs.
+const LONGEST_RUN: Duration = Duration::from_secs(120);
 
 /// Runs the operator on a simulated network, Kubernetes and day, by seed.
 #[derive(Parser)]
@@ -113,6 +117,8 @@ struct Shared<'a> {
     failed: AtomicBool,
     done: AtomicU64,
     requests: AtomicU64,
+    /// The seeds that are run now, and since when.
+    running: Mutex<BTreeMap<u64, Instant>>,
     /// The longest that a run took to converge, in seconds, and its seed.
     slowest: Mutex<(u64, u64)>,
 }
@@ -130,11 +136,14 @@ fn many(arguments: &Arguments) -> ExitCode {
         failed: AtomicBool::new(false),
         done: AtomicU64::new(0),
         requests: AtomicU64::new(0),
+        running: Mutex::default(),
         slowest: Mutex::default(),
     };
     std::thread::scope(|scope| {
-        for _ in 0..jobs {
-            scope.spawn(|| work(&shared));
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| work(&shared))).collect();
+        while !workers.iter().all(ScopedJoinHandle::is_finished) {
+            std::thread::sleep(Duration::from_millis(100));
+            shared.look_for_one_that_hangs();
         }
     });
     let (done, requests) = (shared.done.load(Ordering::Relaxed), shared.requests.load(Ordering::Relaxed));
@@ -149,6 +158,17 @@ fn many(arguments: &Arguments) -> ExitCode {
     if shared.failed.load(Ordering::Relaxed) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
+impl Shared<'_> {
+    /// A task that is always ready keeps the clock from going on, and its run from ending: the process ends with it.
+    fn look_for_one_that_hangs(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((seed, _)) = running.iter().find(|(_, began)| began.elapsed() > LONGEST_RUN) {
+            println!("seed {seed} broke a rule: no spinning: it has not ended after {} s", LONGEST_RUN.as_secs());
+            std::process::exit(1);
+        }
+    }
+}
+
 fn work(shared: &Shared<'_>) {
     loop {
         let seed = shared.next.fetch_add(1, Ordering::Relaxed);
@@ -157,7 +177,9 @@ fn work(shared: &Shared<'_>) {
             return;
         }
         let only = shared.arguments.scenario;
+        shared.running.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, Instant::now());
         let report = run(Plan::new(seed, only), LevelFilter::WARN);
+        shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&seed);
         shared.done.fetch_add(1, Ordering::Relaxed);
         shared.requests.fetch_add(report.requests, Ordering::Relaxed);
         let mut slowest = shared.slowest.lock().unwrap_or_else(PoisonError::into_inner);
