@@ -113,8 +113,10 @@ async fn synchronise(
             let remote = ctx.remote.tool(&connection.established, &id, Duration::ZERO, class).await?;
             decide::decide(&desired, &Observed::Bound { id: &id, tool: remote.as_deref() })
         } else {
-            if permit.is_none() && desired.management == ManagementPolicy::Manage {
-                // The place for the create comes first: a queue of new tools would else read their marks over and over.
+            let is_first_look = named.is_none() && permit.is_none();
+            if is_first_look && desired.management == ManagementPolicy::Manage {
+                // The place for the create comes first: a queue of new tools would else read their marks over and over. Where
+                // the name turned out to be taken, there is nothing to create.
                 permit = Some(create_permit(handle, connection, ctx)?);
             }
             let marked = marked(&desired, connection, class, ctx).await?;

@@ -148,7 +148,7 @@ fn service(seed: u64, dice: &mut Dice) -> Settings {
         seed,
         revision: *dice.pick(&[Revision::July2025, Revision::July2025, Revision::September2025, Revision::Year2026]),
         refuse_extra_fields: dice.chance(0.5),
-        rate_limits: if dice.chance(0.8) { RateLimits::Real } else { RateLimits::Scaled(0.5) },
+        rate_limits: if dice.chance(0.8) { RateLimits::Real } else { RateLimits::Scaled(*dice.pick(&[0.5, 0.15])) },
         token_seconds: *dice.pick(&[3600.0, 900.0, 120.0]),
         publish_seconds: *dice.pick(&[0.5, 20.0, 90.0, 250.0]),
         deprecate_seconds: *dice.pick(&[0.0, 0.0, 15.0]),

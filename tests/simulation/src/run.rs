@@ -14,7 +14,7 @@ use crate::dice::Dice;
 use crate::node::Node;
 use crate::plan::{Disturbance, Plan};
 use crate::sim::{Sim, Violation};
-use crate::stories::Expectation;
+use crate::stories::{Expectation, rotate};
 use crate::trace::Trace;
 
 /// The longest that anything may take to converge once nothing goes wrong any more: a publish whose outcome is open waits
@@ -112,6 +112,7 @@ async fn scenes(sim: &Arc<Sim>) -> Duration {
     }
     let expected: Vec<Expectation> = expected.into_iter().map(|(_, expectation)| expectation).collect();
     let took = converge(sim, &expected).await;
+    rotate(sim).await;
     rest(sim, &expected).await;
     took
 }

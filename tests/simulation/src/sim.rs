@@ -297,6 +297,14 @@ impl Sim {
         }
     }
 
+    /// One entry of a Secret changes.
+    pub fn change_secret(&self, name: &str, entry: &str, value: &str) {
+        self.trace.line("person", &format!("changes {entry} of Secret {name}"));
+        let _ = self.kubernetes.edit("/secrets", TRAVEL, name, |secret| {
+            secret["data"][entry] = json!(base64(value.as_bytes()));
+        });
+    }
+
     /// The Organization. A list that was stale for once is read again within the half hour.
     pub fn apply_organization(&self) {
         let spec = json!({"organization": ACME, "endpoint": ENDPOINT, "credentialsRef": {"name": "acme-api-key"},

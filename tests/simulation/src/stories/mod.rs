@@ -5,6 +5,8 @@ mod tools;
 mod variables;
 mod versions;
 
+pub use variables::rotate;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,13 +8,44 @@ use serde_json::json;
 
 use super::{Expectation, Stage, differences, exactly_one, numbers, remote};
 use crate::dice::Dice;
-use crate::sim::ACME;
+use crate::kubernetes::key_of;
+use crate::sim::{ACME, Sim};
 use crate::trace::CANARY;
+
+/// The variable that is always there.
+const ALWAYS: &str = "ALWAYS";
+
+/// The end of the name of a Secret with variables.
+const VALUES: &str = "-values";
+
+/// How long after a Secret has changed its value may not have been sent yet, when nothing goes wrong: well below the time
+/// until the next resync, which would send it as well.
+const SENT_WITHIN: Duration = Duration::from_secs(240);
+
+/// Changes every Secret with variables, and back; whether each change was sent at once.
+pub async fn rotate(sim: &Sim) {
+    let secrets = sim.kubernetes.all("/secrets").into_iter().map(|secret| key_of(&secret).1);
+    for secret in secrets.filter(|name| name.ends_with(VALUES)).collect::<Vec<_>>() {
+        let tool = remote(secret.trim_end_matches(VALUES));
+        let Some(before) = sent(sim, &tool) else { continue };
+        for value in [format!("{CANARY}-rotated"), before] {
+            sim.change_secret(&secret, ALWAYS, &value);
+            if !sim.wait(SENT_WITHIN, |sim| sent(sim, &tool).as_ref() == Some(&value)).await {
+                sim.violated("a changed Secret is sent at once", format!("{ALWAYS} of {tool} is not"));
+            }
+        }
+    }
+}
+
+fn sent(sim: &Sim, tool: &str) -> Option<String> {
+    let variables = sim.active(tool).pop()?.variables;
+    variables.get(ALWAYS).map(|variable| variable.value.clone())
+}
 
 impl Stage<'_> {
     pub(super) async fn variables(&self, dice: &mut Dice) -> Expectation {
         self.tool(&json!({}));
-        let secret = format!("{}-values", self.name);
+        let secret = format!("{}{VALUES}", self.name);
         let value = |dice: &mut Dice| format!("{CANARY}-{}", dice.below(1_000_000));
         let mut data = BTreeMap::new();
         for key in ["TOKEN", "PASSWORD", "URL"] {
@@ -22,7 +53,7 @@ impl Stage<'_> {
                 data.insert(key.to_owned(), value(dice));
             }
         }
-        data.insert("ALWAYS".to_owned(), value(dice));
+        data.insert(ALWAYS.to_owned(), value(dice));
         self.sim.secret(&secret, &data);
         let spec = |units: &str| {
             json!({"toolRef": {"name": self.name}, "envFrom": [{"secretRef": {"name": secret}}],
