@@ -223,7 +223,7 @@ async fn what_may_have_had_an_effect_is_told_from_what_has_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_written_without_leadership() {
+async fn nothing_is_called_without_leadership() {
     let setup = setup(Settings::default());
     let id = setup.add_tools(1).remove(0);
     let client = setup.client("demo-key", Revision::Auto);
@@ -237,7 +237,13 @@ async fn nothing_is_written_without_leadership() {
     assert_eq!(deprecated.unwrap_err(), Error::NotLeader);
     assert_eq!(published.unwrap_err(), Error::NotLeader);
     assert_eq!(setup.sandbox.tool(ACME, &id).unwrap().description, "A tool.");
-    assert!(client.tool(&id, Class::Interactive).await.unwrap().is_some(), "reading goes on");
+    let calls = setup.sandbox.calls(sandbox::Operation::ListTools);
+    assert_eq!(client.tool(&id, Class::Interactive).await.unwrap_err(), Error::NotLeader);
+    assert_eq!(
+        setup.sandbox.calls(sandbox::Operation::ListTools),
+        calls,
+        "a read would use up what the leader counts on"
+    );
 }
 
 #[tokio::test(start_paused = true)]

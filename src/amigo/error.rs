@@ -17,7 +17,7 @@ const BODY_LIMIT: usize = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// This process does not lead any more. Nothing was sent.
-    #[error("this process is not the leader and writes nothing")]
+    #[error("this process is not the leader and calls nobody")]
     NotLeader,
     /// 401 on the sign-in, or on a call with a token that was fresh. The same credentials are not tried again for a while.
     #[error("the service refused the credentials")]

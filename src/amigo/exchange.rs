@@ -177,9 +177,6 @@ impl Client {
         if !permit.is_for(&self.account, call.operation) {
             return Err(Error::NotSent("the place in the queue is for another call".into()).into());
         }
-        if call.operation.writes() && !(self.shared.guard)() {
-            return Err(Error::NotLeader.into());
-        }
         self.send(call.operation, request, permit, Some(token)).await
     }
 
@@ -210,6 +207,10 @@ impl Client {
         mut permit: Permit,
         token: Option<&Token>,
     ) -> Result<Answer, Refused> {
+        // Whoever does not lead may not write, and a read would use up what the leader counts on.
+        if !(self.shared.guard)() {
+            return Err(Error::NotLeader.into());
+        }
         permit.sending();
         let started = Instant::now();
         let bounds = Bounds { timeout: operation.timeout(), max_body: MAX_BODY };

@@ -43,8 +43,8 @@ use self::session::Session;
 use self::transport::Transport;
 use crate::clock::Clock;
 
-/// Asked just before every call that changes something; `false` stops it.
-pub type WriteGuard = Arc<dyn Fn() -> bool + Send + Sync>;
+/// Asked just before every call; `false` stops it.
+pub type Guard = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// Sees every call, for metrics.
 pub trait Observer: Send + Sync {
@@ -67,7 +67,7 @@ impl Observer for NoObserver {
 struct Shared {
     transport: Arc<dyn Transport>,
     clock: Clock,
-    guard: WriteGuard,
+    guard: Guard,
     observer: Arc<dyn Observer>,
 }
 
@@ -85,9 +85,9 @@ type Shareable = (Arc<Session>, Arc<Reads>);
 type SessionKey = (Endpoint, String, String, Option<String>);
 
 impl Amigo {
-    /// The API over `transport`; `guard` is asked before every write.
+    /// The API over `transport`; `guard` is asked before every call.
     #[must_use]
-    pub fn new(transport: Arc<dyn Transport>, clock: Clock, guard: WriteGuard, observer: Arc<dyn Observer>) -> Self {
+    pub fn new(transport: Arc<dyn Transport>, clock: Clock, guard: Guard, observer: Arc<dyn Observer>) -> Self {
         let shared = Arc::new(Shared { transport, clock, guard, observer });
         Self { shared, accounts: Mutex::default(), sessions: Mutex::default() }
     }

@@ -196,7 +196,7 @@ impl Link {
                 Some(RemoteFault::Slow(part)) => self.slowly(bounds.timeout.mul_f64(part), request, bounds).await,
             }
         };
-        self.sim.after_call(&self.me, &call, answer.is_ok());
+        self.sim.after_call(&self.me, &call, answer.as_ref().ok().map(http::Response::headers));
         self.alive().await;
         let outcome = match &answer {
             Ok(answer) => {

@@ -42,8 +42,8 @@ pub struct Referee {
     pub untouchable: BTreeSet<String>,
     /// Orders that were withdrawn, and when they last stood.
     stood: BTreeMap<String, Instant>,
-    /// When a process was last told how many calls of an operation are left.
-    told: BTreeMap<(String, &'static str), Instant>,
+    /// When a process was last told how many calls of an operation are left, and until when that is worth something.
+    told: BTreeMap<(String, &'static str), (Instant, Instant)>,
     /// When a process last made a call of an operation.
     called: BTreeMap<(String, &'static str), Instant>,
     /// The calls of a process that are not answered.
@@ -98,14 +98,14 @@ impl Referee {
         orders
     }
 
-    /// Whether a process could know that a call would be one too many: the service has told it within the last minute.
+    /// Whether a process could know that a call would be one too many: the service has told it how many are left until now.
     /// Otherwise the process that was killed before may have used the calls, or one that was frozen and does not know yet
     /// that it leads no more.
     #[must_use]
     pub fn could_know(&self, me: &str, call: &Call) -> bool {
-        let Some(told) = self.told.get(&(me.to_owned(), call.operation)) else { return false };
+        let Some((told, until)) = self.told.get(&(me.to_owned(), call.operation)) else { return false };
         let others = self.called.iter().filter(|((other, operation), _)| other != me && *operation == call.operation);
-        told.elapsed() < Duration::from_secs(60) && others.into_iter().all(|(_, called)| called < told)
+        Instant::now() < *until && others.into_iter().all(|(_, called)| called < told)
     }
 
     /// A process makes a call. Where it knows nothing of the budget, it makes one alone, until that is answered or has
@@ -114,7 +114,7 @@ impl Referee {
     pub fn calls(&mut self, me: &str, call: &Call, decided: Instant) -> Option<Violation> {
         let place = (me.to_owned(), call.operation);
         self.called.insert(place.clone(), Instant::now());
-        let knows = self.told.get(&place).is_some_and(|told| decided.duration_since(*told) < KNOWN_FOR);
+        let knows = self.told.get(&place).is_some_and(|(told, _)| decided.duration_since(*told) < KNOWN_FOR);
         let under_way = self.under_way.entry(place).or_default();
         under_way.retain(|began| decided.duration_since(*began) < Duration::from_secs(10));
         let crowd = !knows && !under_way.is_empty();
@@ -129,9 +129,10 @@ impl Referee {
         }
     }
 
-    /// An answer told how many calls are left.
-    pub fn told(&mut self, me: &str, call: &Call) {
-        self.told.insert((me.to_owned(), call.operation), Instant::now());
+    /// An answer told how many calls are left until the count starts anew in so long.
+    pub fn told(&mut self, me: &str, call: &Call, reset: Duration) {
+        let now = Instant::now();
+        self.told.insert((me.to_owned(), call.operation), (now, now + reset));
     }
 
     /// Judges a call that changes something, as it leaves a replica.

@@ -210,7 +210,7 @@ impl Sim {
     }
 
     /// Judges what the service has after a call.
-    pub fn after_call(&self, me: &str, call: &Call, answered: bool) {
+    pub fn after_call(&self, me: &str, call: &Call, answer: Option<&http::HeaderMap>) {
         if call.writes()
             && let Some(violation) = self.referee(|referee| referee.judge_service(&self.sandbox.tools(ACME)))
         {
@@ -223,8 +223,10 @@ impl Sim {
         {
             self.violated("the budget holds", format!("429 for {}", call.describe()));
         }
-        if answered {
-            self.referee(|referee| referee.told(me, call));
+        if let Some(headers) = answer {
+            let reset = headers.get("x-ratelimit-reset").and_then(|value| value.to_str().ok()?.parse().ok());
+            let reset = reset.map_or(60, |reset: i64| reset - self.clock.now().as_second());
+            self.referee(|referee| referee.told(me, call, Duration::from_secs(reset.max(0).unsigned_abs())));
         }
     }
 
