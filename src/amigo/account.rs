@@ -1,6 +1,5 @@
 //! One organization at one endpoint: its budgets, shared by all who mean the same, and what was learnt about it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -96,8 +95,6 @@ pub struct Account {
     /// How far the service's clock is ahead of ours, as its last answer told.
     ahead: Mutex<SignedDuration>,
     outage: Mutex<Outage>,
-    /// Who is told when an outage begins or ends.
-    listeners: Mutex<BTreeMap<String, Wake>>,
     last_key: AtomicU64,
 }
 
@@ -118,7 +115,6 @@ impl Account {
             detected: Mutex::default(),
             ahead: Mutex::default(),
             outage: Mutex::default(),
-            listeners: Mutex::default(),
             last_key: AtomicU64::default(),
         });
         tokio::spawn(hand_out(Arc::downgrade(&account)));
@@ -231,47 +227,44 @@ impl Account {
         now.checked_add(ahead).unwrap_or(now)
     }
 
-    /// Whether the service has not answered any call for a while.
+    fn outage<T>(&self, act: impl FnOnce(&mut Outage) -> T) -> T {
+        act(&mut self.outage.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether no call has found the service working for a while.
     #[must_use]
-    pub fn is_out(&self) -> bool {
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner).lasts()
+    pub fn is_outage_suspected(&self) -> bool {
+        self.outage(|outage| outage.is_suspected(Instant::now()))
+    }
+
+    /// Whether somebody should look if the service works.
+    #[must_use]
+    pub fn is_look_due(&self) -> bool {
+        self.outage(|outage| outage.is_look_due(Instant::now()))
     }
 
     /// How many outages have ended.
     #[must_use]
     pub fn outages_ended(&self) -> u64 {
-        self.outage.lock().unwrap_or_else(PoisonError::into_inner).ended()
+        self.outage(|outage| outage.ended())
     }
 
-    /// From now on `wake` is called whenever an outage begins or ends, instead of what was given under `key` before.
-    pub fn listen(&self, key: &str, wake: Wake) {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), wake);
+    /// Somebody looks if the service works.
+    pub(super) fn looks(&self) {
+        self.outage(|outage| outage.looks(Instant::now()));
     }
 
-    /// Who listens under `key` is not told any more.
-    pub fn stop_listening(&self, key: &str) {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    /// A look did not find the service working.
+    pub(super) fn look_failed(&self) {
+        self.outage(Outage::look_failed);
     }
 
-    /// A call was answered by a service that works, or not.
-    pub(super) fn note_reach(&self, reached: bool) {
-        let turned = {
-            let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
-            if reached { outage.answered() } else { outage.failed(Instant::now()) }
-        };
-        if !turned {
-            return;
-        }
-        let (organization, endpoint) = (&self.organization, &self.endpoint);
-        if reached {
-            tracing::info!(organization, %endpoint, "the service works again");
-        } else {
-            tracing::warn!(organization, %endpoint, "the service has not worked for a while; it is looked at until it does");
-        }
-        let listeners: Vec<Wake> =
-            self.listeners.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        for wake in listeners {
-            wake();
+    /// A call found the service working, or not.
+    pub(super) fn note_reach(&self, works: bool) {
+        if !works {
+            self.outage(|outage| outage.failed(Instant::now()));
+        } else if self.outage(Outage::answered) {
+            tracing::info!(organization = self.organization, endpoint = %self.endpoint, "the service works again");
         }
     }
 

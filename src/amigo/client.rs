@@ -75,8 +75,29 @@ impl Client {
 
     /// Signs in, unless a token is there that still serves.
     pub async fn sign_in(&self) -> Result<SignedInUser, Error> {
-        let token = self.token(None).await?;
+        let token = self.token(None).await.inspect_err(|error| self.note_look(error))?;
         Ok(SignedInUser { user_id: self.session.credentials.user_id.clone(), expires_at: token.expires_at })
+    }
+
+    /// Looks if the service works, by a call for the answer alone; unless nobody doubts it, or somebody has just looked.
+    pub async fn look(&self) {
+        if !self.account.is_look_due() {
+            return;
+        }
+        self.account.looks();
+        let query = ListTools { limit: 1, ..ListTools::default() };
+        if let Err(error) = self.list_tools(&query, Class::Recovery).await {
+            self.note_look(&error);
+        }
+    }
+
+    /// A call that nothing but an outage can make fail has failed.
+    fn note_look(&self, error: &Error) {
+        if error.is_of_the_service() {
+            self.account.look_failed();
+            let (organization, endpoint) = (self.account.organization(), self.account.endpoint());
+            tracing::warn!(organization, %endpoint, %error, "the service does not work; it is looked at until it does");
+        }
     }
 
     /// The next call signs in again, also with credentials that were refused.

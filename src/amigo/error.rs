@@ -167,6 +167,15 @@ impl Error {
         }
     }
 
+    /// Whether the service is not there, or does not work, whatever it is asked.
+    #[must_use]
+    pub const fn is_of_the_service(&self) -> bool {
+        matches!(
+            self,
+            Self::NotSent(_) | Self::Unknown { .. } | Self::Maintenance { .. } | Self::Status { status: 500..=599, .. }
+        )
+    }
+
     /// The HTTP status of the call itself. `None` when there was none, and when it is that of signing in for the call: an
     /// unknown organization is no unknown tool.
     #[must_use]

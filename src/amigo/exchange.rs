@@ -241,7 +241,8 @@ impl Client {
                 }
             }
         };
-        self.account.note_reach(is_of_a_working_service(&result));
+        let fails = matches!(&result, Err(Refused::Call(error)) if error.is_of_the_service());
+        self.account.note_reach(!fails);
         self.observe(operation, &result, started);
         result
     }
@@ -264,15 +265,6 @@ impl Client {
         }
         tracing::debug!(operation = operation.as_str(), organization, outcome, "called");
     }
-}
-
-/// Whether the service was there and working, whatever it said.
-fn is_of_a_working_service(result: &Result<Answer, Refused>) -> bool {
-    let Err(Refused::Call(error)) = result else { return true };
-    !matches!(
-        error,
-        Error::NotSent(_) | Error::Unknown { .. } | Error::Maintenance { .. } | Error::Status { status: 500..=599, .. }
-    )
 }
 
 /// Whether the text can be sent as a token. It goes with every call, and is kept.

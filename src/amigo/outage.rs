@@ -1,44 +1,63 @@
-//! Whether the service answers at all: one fact for all who call it. Each of them waits longer and longer between its own
+//! Whether the service works at all: one fact for all who call it. Each of them waits longer and longer between its own
 //! attempts; when the service is back, none should wait any more.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// When no call has been answered for this long, it is an outage. Before, it is the trouble of single calls.
-const OUTAGE_AFTER: Duration = Duration::from_secs(30);
+/// When no call has found the service working for this long, it is looked at.
+const SUSPECTED_AFTER: Duration = Duration::from_secs(30);
 
-/// What the calls so far say.
+/// No two looks begin closer together, whoever looks.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(20);
+
+/// What the calls so far say. That somebody's calls fail is no outage yet: a look, a call that nothing but an outage can make
+/// fail, must fail as well.
 #[derive(Debug, Default)]
 pub struct Outage {
-    /// Since when no call was answered.
+    /// Since when no call has found the service working.
     failing_since: Option<Instant>,
-    /// Whether that counts as an outage.
-    lasts: bool,
+    /// When it was last looked at.
+    looked: Option<Instant>,
+    /// Whether a look has failed since then.
+    is_certain: bool,
     ended: u64,
 }
 
 impl Outage {
-    /// A call had no answer, or one that says that the service does not work; whether an outage is certain from now on.
-    pub fn failed(&mut self, now: Instant) -> bool {
-        let since = *self.failing_since.get_or_insert(now);
-        let begins = !self.lasts && now.duration_since(since) >= OUTAGE_AFTER;
-        self.lasts |= begins;
-        begins
+    /// A call did not find the service working.
+    pub fn failed(&mut self, now: Instant) {
+        self.failing_since.get_or_insert(now);
     }
 
-    /// A call was answered; whether an outage has ended with that.
+    /// A look did not find the service working.
+    pub fn look_failed(&mut self) {
+        self.is_certain = self.failing_since.is_some();
+    }
+
+    /// A call found the service working; whether an outage has ended with that.
     pub fn answered(&mut self) -> bool {
         self.failing_since = None;
-        let ends = std::mem::take(&mut self.lasts);
+        let ends = std::mem::take(&mut self.is_certain);
         self.ended += u64::from(ends);
         ends
     }
 
-    /// Whether there is one.
+    /// Whether there may be one.
     #[must_use]
-    pub const fn lasts(&self) -> bool {
-        self.lasts
+    pub fn is_suspected(&self, now: Instant) -> bool {
+        self.failing_since.is_some_and(|since| now.duration_since(since) >= SUSPECTED_AFTER)
+    }
+
+    /// Whether somebody should look now.
+    #[must_use]
+    pub fn is_look_due(&self, now: Instant) -> bool {
+        self.is_suspected(now) && self.looked.is_none_or(|looked| now.duration_since(looked) >= BETWEEN_LOOKS)
+    }
+
+    /// Somebody looks.
+    pub fn looks(&mut self, now: Instant) {
+        self.looked = Some(now);
     }
 
     /// How many have ended.
@@ -52,30 +71,60 @@ impl Outage {
 mod tests {
     use super::*;
 
+    #[derive(Clone, Copy)]
+    enum Call {
+        Fails,
+        LookFails,
+        Works,
+    }
+    use Call::{Fails, LookFails, Works};
+
     #[test]
-    fn an_outage_begins_when_nothing_was_answered_for_long_enough_and_ends_with_an_answer() {
+    fn an_outage_is_what_a_look_has_confirmed_and_ends_with_an_answer() {
         let start = Instant::now();
         let mut outage = Outage::default();
-        // Seconds, whether the call was answered, whether that begins or ends an outage, and whether there is one after.
+        // The second, what happens, whether an outage is suspected after it, and how many have ended.
         let calls = [
-            (0, false, false, false),
-            (29, false, false, false),
-            (29, true, false, false),
-            (31, false, false, false),
-            (60, false, false, false),
-            (61, false, true, true),
-            (62, false, false, true),
-            (300, true, true, false),
-            (301, true, false, false),
-            (302, false, false, false),
-            (332, false, true, true),
-            (333, true, true, false),
+            (0, Fails, false, 0),
+            (29, Fails, false, 0),
+            (30, Works, false, 0),
+            (31, Fails, false, 0),
+            (60, Fails, false, 0),
+            (61, Fails, true, 0),
+            // Somebody's own trouble.
+            (62, Works, false, 0),
+            (70, Fails, false, 0),
+            (100, Fails, true, 0),
+            (101, LookFails, true, 0),
+            (900, Fails, true, 0),
+            (901, Works, false, 1),
+            (902, Works, false, 1),
+            // A look that was on its way.
+            (903, LookFails, false, 1),
+            (904, Works, false, 1),
         ];
-        for (second, answered, turns, lasts) in calls {
+        for (second, call, is_suspected, ended) in calls {
             let now = start + Duration::from_secs(second);
-            let turned = if answered { outage.answered() } else { outage.failed(now) };
-            assert_eq!((turned, outage.lasts()), (turns, lasts), "second {second}");
+            match call {
+                Fails => outage.failed(now),
+                LookFails => outage.look_failed(),
+                Works => assert_eq!(outage.answered(), ended > 0 && second == 901),
+            }
+            assert_eq!((outage.is_suspected(now), outage.ended()), (is_suspected, ended), "second {second}");
         }
-        assert_eq!(outage.ended(), 2);
+    }
+
+    #[test]
+    fn looks_are_due_while_an_outage_is_suspected_and_not_more_often_than_needed() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let mut outage = Outage::default();
+        assert!(!outage.is_look_due(at(0)));
+        outage.failed(at(0));
+        assert!(!outage.is_look_due(at(29)) && outage.is_look_due(at(30)));
+        outage.looks(at(30));
+        assert!(!outage.is_look_due(at(49)) && outage.is_look_due(at(50)));
+        outage.answered();
+        assert!(!outage.is_look_due(at(100)));
     }
 }

@@ -11,7 +11,6 @@ use kube::ResourceExt;
 use super::Context;
 use super::memory::{LONGEST_RETRY, jittered};
 use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_service_error};
-use crate::amigo;
 use crate::kubernetes::conditions::{MESSAGE_LIMIT, State, Verdict};
 use crate::kubernetes::events;
 use crate::kubernetes::object::{self, Handle};
@@ -149,9 +148,7 @@ fn outcome_of<K: Kind>(interrupt: Interrupt, handle: &Handle<K>, ctx: &Context) 
         }
         Interrupt::Kubernetes(error) => Err(error),
         Interrupt::Service(error) => {
-            if matches!(error, amigo::Error::CredentialsRefused { .. }) {
-                ctx.credentials_refused(handle.object());
-            }
+            ctx.call_failed(handle.object(), &error);
             let outcome = of_service_error(&error);
             if handle.object().meta().deletion_timestamp.is_none() {
                 return Ok(outcome);

@@ -64,16 +64,9 @@ impl Memory {
         jittered(uid, FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(longest))
     }
 
-    /// The last try did not fail.
+    /// The last try did not fail, or says nothing of the next.
     pub fn succeeded(&self, uid: &str) {
         self.with(uid, |object| object.failures = 0);
-    }
-
-    /// What has failed so far says nothing of the next try.
-    pub fn forget_failures(&self) {
-        if let Ok(mut objects) = self.objects.lock() {
-            objects.values_mut().for_each(|object| object.failures = 0);
-        }
     }
 
     /// The remote state of the object was looked at just now.
@@ -183,9 +176,6 @@ mod tests {
         assert!(failed("a") <= LONGEST_RETRY.mul_f64(1.1));
         assert!(memory.failed("a", FIRST_RETRY) <= FIRST_RETRY.mul_f64(1.1));
         memory.succeeded("a");
-        assert_eq!(failed("a"), first);
-        failed("a");
-        memory.forget_failures();
         assert_eq!(failed("a"), first);
     }
 

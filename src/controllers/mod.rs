@@ -28,7 +28,7 @@ use self::memory::Memory;
 use self::remote::Remote;
 use self::tool_env_secret::sent::Sent;
 use self::tool_version::publishes::Publishes;
-use crate::amigo::{AllowedEndpoints, Amigo, Claim, Class, Operation, Wake};
+use crate::amigo::{self, AllowedEndpoints, Amigo, Claim, Class, Operation, Wake};
 use crate::clock::Clock;
 use crate::kubernetes::events::Publisher;
 use crate::kubernetes::lease::Leadership;
@@ -160,23 +160,27 @@ impl Context {
         Arc::new(move || queues.push(&kind, &namespace, &name))
     }
 
-    /// The service refused the credentials: the Organization of the object looks into it.
-    pub fn credentials_refused<K: Resource>(&self, object: &K) {
+    /// A call for the object failed: its Organization looks into what concerns everybody.
+    pub fn call_failed<K: Resource>(&self, object: &K, error: &amigo::Error) {
         let namespace = object.namespace().unwrap_or_default();
-        let tool = match K::kind(&()).as_ref() {
-            "Tool" => self.tools.get(&namespace, &object.name_any()),
-            "ToolVersion" => self
-                .versions
-                .get(&namespace, &object.name_any())
-                .and_then(|version| self.tools.get(&namespace, &version.spec.tool_ref.name)),
-            "ToolEnvSecret" => self
-                .variables
-                .get(&namespace, &object.name_any())
-                .and_then(|variables| self.tools.get(&namespace, &variables.spec.tool_ref.name)),
+        let Some(tool) = self.tool_of(object).and_then(|name| self.tools.get(&namespace, &name)) else { return };
+        let Some(organization) = organization_key(&tool, self.settings.default_organization.as_ref()) else { return };
+        let is_look_due = || self.connections.get(&organization).is_some_and(|at| at.client.account().is_look_due());
+        if matches!(error, amigo::Error::CredentialsRefused { .. }) || is_look_due() {
+            self.queues.organizations.push(&organization.0, &organization.1);
+        }
+    }
+
+    /// The name of the Tool that an object is or belongs to.
+    fn tool_of<K: Resource>(&self, object: &K) -> Option<String> {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        match K::kind(&()).as_ref() {
+            "Tool" => Some(name),
+            "ToolVersion" => self.versions.get(&namespace, &name).map(|version| version.spec.tool_ref.name.clone()),
+            "ToolEnvSecret" => {
+                self.variables.get(&namespace, &name).map(|variables| variables.spec.tool_ref.name.clone())
+            }
             _ => None,
-        };
-        if let Some(tool) = tool {
-            self.wake_organization_of_tool(&namespace, &tool.name_any());
         }
     }
 

@@ -16,6 +16,9 @@ pub const WAITING_LOOK: Duration = Duration::from_secs(600);
 /// A stalled object is looked at again this rarely.
 pub const STALLED_LOOK: Duration = Duration::from_secs(6 * 3600);
 
+/// How soon to look again when a call was not made for want of the lease: as a rule the process looks no more at all.
+const NOT_LEADER_LOOK: Duration = Duration::from_secs(10);
+
 /// How a reconcile ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -162,7 +165,8 @@ pub fn of_service_error(error: &amigo::Error) -> Outcome {
     use amigo::Error as E;
     let message = error.to_string();
     match error {
-        E::NotLeader => Outcome::Unchanged { again: WAITING_LOOK },
+        // Should the lease be renewed after all, work goes on soon.
+        E::NotLeader => Outcome::Unchanged { again: NOT_LEADER_LOOK },
         E::CredentialsRefused { .. } => Outcome::waiting(Reason::OrganizationNotReady, message),
         E::PermissionDenied { .. } => Outcome::stalled(Reason::PermissionDenied, message),
         E::RevisionMismatch { .. } => Outcome::stalled(Reason::RevisionMismatch, message),

@@ -2,13 +2,15 @@
 //! which others. A status that only repeats itself wakes nobody.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use kube::ResourceExt;
 
 use super::Context;
 use super::connection::organization_key;
+use crate::kubernetes::queue::Queue;
 use crate::kubernetes::secrets::References;
-use crate::kubernetes::watch::{Change, Key};
+use crate::kubernetes::watch::{Change, Key, key};
 use crate::resources::{Organization, Resource, Tool, ToolEnvSecret, ToolVersion};
 
 /// Index entry of the Tools that name no Organization.
@@ -173,13 +175,46 @@ impl Context {
         }
     }
 
-    /// Everything under an Organization is looked at.
-    pub fn wake_tools_of_organization(&self, namespace: &str, name: &str) {
+    fn tools_of_organization(&self, namespace: &str, name: &str) -> Vec<Arc<Tool>> {
         let mut tools = self.tools.by(&by_organization(namespace, name));
         if self.settings.default_organization.as_ref().is_some_and(|(ns, n)| ns == namespace && n == name) {
             tools.extend(self.tools.by(DEFAULT_ORGANIZATION));
         }
-        for tool in tools {
+        tools
+    }
+
+    /// Whatever failed under an Organization, perhaps again and again, is tried again at once. Objects without a Tool may
+    /// belong there as well.
+    pub fn try_all_again(&self, namespace: &str, name: &str) {
+        let tools = self.tools_of_organization(namespace, name);
+        let keys: BTreeSet<Key> = tools.iter().map(|tool| key(&**tool)).collect();
+        let belongs = |namespace: Option<String>, tool: &str| {
+            let place = (namespace.unwrap_or_default(), tool.to_owned());
+            keys.contains(&place) || self.tools.get(&place.0, &place.1).is_none()
+        };
+        for tool in &tools {
+            self.try_again(&self.queues.tools, &**tool);
+        }
+        for version in self.versions.all() {
+            if belongs(version.namespace(), &version.spec.tool_ref.name) {
+                self.try_again(&self.queues.versions, &*version);
+            }
+        }
+        for variables in self.variables.all() {
+            if belongs(variables.namespace(), &variables.spec.tool_ref.name) {
+                self.try_again(&self.queues.variables, &*variables);
+            }
+        }
+    }
+
+    fn try_again<K: Resource>(&self, queue: &Queue, object: &K) {
+        self.memory.succeeded(&object.uid().unwrap_or_default());
+        queue.push(&object.namespace().unwrap_or_default(), &object.name_any());
+    }
+
+    /// Everything under an Organization is looked at.
+    fn wake_tools_of_organization(&self, namespace: &str, name: &str) {
+        for tool in self.tools_of_organization(namespace, name) {
             let (namespace, name) = (tool.namespace().unwrap_or_default(), tool.name_any());
             self.queues.tools.push(&namespace, &name);
             self.wake_dependants_of_tool(&namespace, &name);

@@ -132,11 +132,12 @@ fn remove_others(tree: &Path, directory: &Path, names: &BTreeSet<&Path>) -> std:
         return Ok(());
     }
     for entry in fs::read_dir(directory)? {
-        let path = entry?.path();
+        let entry = entry?;
+        let (path, is_directory) = (entry.path(), entry.file_type()?.is_dir());
         let name = path.strip_prefix(tree).unwrap_or(&path);
-        if path.is_dir() && name != Path::new("target") {
+        if is_directory && name != Path::new("target") {
             remove_others(tree, &path, names)?;
-        } else if path.is_file() && !names.contains(name) {
+        } else if !is_directory && !names.contains(name) {
             fs::remove_file(&path)?;
         }
     }

@@ -6,15 +6,14 @@ mod in_use;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt;
 use secrecy::SecretString;
 
 use super::Context;
 use super::connection::Established;
 use super::deprecations::{self, Grant};
 use super::driver::{Kind, Visit};
-use super::outcome::{Interrupt, Outcome, STALLED_LOOK, of_service_error};
-use crate::amigo::{self, Class, Client, ClientOptions, Credentials, Endpoint, ListTools, Revision};
+use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_service_error};
+use crate::amigo::{self, ClientOptions, Credentials, Endpoint, Revision};
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::object::Handle;
 use crate::kubernetes::secrets;
@@ -50,14 +49,12 @@ impl Kind for Organization {
                 return Err(interrupt);
             }
         };
-        let outcome = ready(handle, status, &this, ctx).await?;
-        if is_new && handle.object().is_ready() {
+        if is_new {
             // After a start or an outage, or with other credentials, nothing of the Organization changes, and yet its objects
-            // wait, some for long after many failures.
-            ctx.memory.forget_failures();
-            ctx.wake_tools_of_organization(&this.0, &this.1);
+            // wait.
+            ctx.try_all_again(&this.0, &this.1);
         }
-        Ok(outcome)
+        ready(handle, status, &this, ctx).await
     }
 
     async fn clean_up(
@@ -68,8 +65,9 @@ impl Kind for Organization {
         let this = key(handle.object());
         if let Some(message) = in_use::message(handle.object(), ctx).await? {
             // Those who use it still must be able to: after a restart, and with credentials that were rotated meanwhile.
-            match establish(handle, status, &this, false, ctx).await {
-                Ok(true) => ctx.wake_everything(),
+            let established = establish(handle, status, &this, false, ctx).await;
+            match &established {
+                Ok(true) => ctx.try_all_again(&this.0, &this.1),
                 Ok(false) => {}
                 Err(error) => {
                     tracing::info!(organization = %handle.object().describe(), ?error, "cannot be connected to while it is deleted");
@@ -77,11 +75,11 @@ impl Kind for Organization {
             }
             let verdict = Verdict { state: State::Reconciling, reason: Reason::InUse, message: message.clone() };
             answer_deprecations(handle, status, &this, &|_| verdict.clone(), ctx).await?;
-            return Ok(Outcome::waiting(Reason::InUse, message));
+            let works = established.is_ok() && !is_outage_suspected(&this, ctx);
+            let again = if works { WAITING_LOOK } else { OUTAGE_LOOK };
+            return Ok(Outcome::working(Reason::InUse, message, again));
         }
-        if let Some(established) = ctx.connections.remove(&this) {
-            established.client.account().stop_listening(&listener(handle.object()));
-        }
+        ctx.connections.remove(&this);
         Ok(Outcome::Gone { message: "nothing uses it any more".into() })
     }
 }
@@ -103,11 +101,8 @@ async fn establish(
     if anew {
         client.forget_token();
     }
-    account.listen(&listener(handle.object()), ctx.waker(handle.object()));
     let user = client.sign_in().await.map_err(sign_in_failed)?;
-    if account.is_out() {
-        look(&client).await;
-    }
+    client.look().await;
     status.user_id = Some(user.user_id.clone());
     status.api_revision = Some(revision_in_use(spec.api_revision, account.detected_revision()));
     status.effective_resync = Some(spec.resync.clone());
@@ -123,19 +118,6 @@ async fn establish(
     let is_new = before.is_none_or(|before| before.is_superseded_by(&established));
     ctx.connections.set(this.clone(), established);
     Ok(is_new)
-}
-
-/// The name of an Organization among those who listen for outages.
-fn listener(organization: &Organization) -> String {
-    organization.uid().unwrap_or_default()
-}
-
-/// A call for the answer alone: while the service does not work, everybody else waits longer and longer before the next.
-async fn look(client: &Client) {
-    let query = ListTools { limit: 1, ..ListTools::default() };
-    if let Err(error) = client.list_tools(&query, Class::Recovery).await {
-        tracing::debug!(%error, "the service does not work yet");
-    }
 }
 
 /// What the status will say about an interrupt.
@@ -159,13 +141,17 @@ async fn ready(
         Verdict { state: State::Ready, reason: Reason::Succeeded, message }
     };
     answer_deprecations(handle, status, this, &verdict, ctx).await?;
-    let is_out = ctx.connections.get(this).is_some_and(|established| established.client.account().is_out());
-    let again = match (is_out, status.held_deprecations) {
+    let again = match (is_outage_suspected(this, ctx), status.held_deprecations) {
         (true, _) => OUTAGE_LOOK,
         (false, Some(_)) => HELD_LOOK,
         (false, None) => STALLED_LOOK,
     };
     Ok(Outcome::Ready { message: verdict(status).message, again })
+}
+
+/// Whether no call has found the service working for a while.
+fn is_outage_suspected(this: &Key, ctx: &Context) -> bool {
+    ctx.connections.get(this).is_some_and(|established| established.client.account().is_outage_suspected())
 }
 
 /// The message of a Ready Organization, with what is held.

@@ -17,9 +17,8 @@ use crate::sim::{ACME, OWNER, Sim, Violation};
 /// How long after its withdrawal an order may still be carried out: it was read just before, and the call was on its way.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// How long what an answer told of the budget is worth: for the rest of the service's minute; and a call whose place was
-/// granted within it may still wait for a token.
-const KNOWN_FOR: Duration = Duration::from_secs(60 + 60);
+/// How long a call whose place was granted may still wait for a token.
+const TOKEN_WAIT: Duration = Duration::from_secs(60);
 
 /// The user that the operator signs in as.
 const USER: &str = "demo-user";
@@ -114,7 +113,7 @@ impl Referee {
     pub fn calls(&mut self, me: &str, call: &Call, decided: Instant) -> Option<Violation> {
         let place = (me.to_owned(), call.operation);
         self.called.insert(place.clone(), Instant::now());
-        let knows = self.told.get(&place).is_some_and(|(told, _)| decided.duration_since(*told) < KNOWN_FOR);
+        let knows = self.told.get(&place).is_some_and(|(_, until)| decided < *until + TOKEN_WAIT);
         let under_way = self.under_way.entry(place).or_default();
         under_way.retain(|began| decided.duration_since(*began) < Duration::from_secs(10));
         let crowd = !knows && !under_way.is_empty();

@@ -178,7 +178,7 @@ impl Sim {
         let lease = self.kubernetes.get("coordination.k8s.io/leases", "kube-system", "amigo-operator");
         let holder = lease.map(|lease| lease["spec"]["holderIdentity"].clone()).unwrap_or_default();
         if holder != me {
-            self.violated("only the leader writes", format!("{me} writes while {holder} holds the Lease: {what}"));
+            self.violated("only the leader works", format!("{me} does so while {holder} holds the Lease: {what}"));
         }
     }
 
@@ -199,9 +199,12 @@ impl Sim {
         if let Some(violation) = self.referee(|referee| referee.calls(me, &call, decided)) {
             self.violated(violation.rule, violation.text);
         }
+        // A read of a process that was frozen meanwhile was decided on while it led.
+        if call.writes() || decided == Instant::now() {
+            self.judge_leader(me, &call.describe());
+        }
         if call.writes() {
             self.writes.fetch_add(1, Ordering::Relaxed);
-            self.judge_leader(me, &call.describe());
             if let Some(violation) = self.referee(|referee| referee.judge(&call, self)) {
                 self.violated(violation.rule, violation.text);
             }

@@ -18,8 +18,8 @@ const ALWAYS: &str = "ALWAYS";
 /// The end of the name of a Secret with variables.
 const VALUES: &str = "-values";
 
-/// How long after a Secret has changed its value may not have been sent yet, when nothing goes wrong: well below the time
-/// until the next resync, which would send it as well.
+/// How long after a Secret has changed its value may not have been sent yet, when nothing goes wrong. The next resync, which
+/// would send it as well, is further off at least the second time.
 const SENT_WITHIN: Duration = Duration::from_secs(240);
 
 /// Changes every Secret with variables, and back; whether each change was sent at once.
