@@ -42,6 +42,9 @@ exit "$status"
 /// How long a server may take to end by itself before it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
+/// How long what is left of a killed server is waited for.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
 /// How often a condition is looked at.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -154,6 +157,16 @@ impl Supervised {
         }
     }
 
+    /// Waits until nothing of a killed group is left: a server that is still being taken down keeps its port, and the next one
+    /// could not have it. Where nobody reaps orphans they stay in the group, so that the wait must have an end.
+    fn wait_for_group(&self) {
+        let started = Instant::now();
+        let Ok(group) = i32::try_from(self.supervisor.id()) else { return };
+        while started.elapsed() < KILL_GRACE && killpg(Pid::from_raw(group), None).is_ok() {
+            thread::sleep(POLL / 20);
+        }
+    }
+
     fn log_tail(&self) -> String {
         let content = fs::read(&self.log).unwrap_or_default();
         let content = String::from_utf8_lossy(&content);
@@ -168,6 +181,7 @@ impl Drop for Supervised {
             self.signal(Signal::SIGKILL);
             // The answer does not matter, only that no zombie stays.
             let _ = self.supervisor.wait();
+            self.wait_for_group();
         }
     }
 }
