@@ -3,6 +3,7 @@
 
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![cfg_attr(fuzzing, allow(dead_code, reason = "the seeds are for the plain tests: libFuzzer makes its own inputs"))]
 
 #[macro_use]
 mod target;
