@@ -91,9 +91,9 @@ impl Client {
         }
     }
 
-    /// A call that nothing but an outage can make fail has failed.
+    /// A call that nothing but an outage can make fail has failed. One such call alone may have been unlucky.
     fn note_look(&self, error: &Error) {
-        if error.is_of_the_service() {
+        if error.is_of_the_service() && self.account.is_outage_suspected() {
             self.account.look_failed();
             let (organization, endpoint) = (self.account.organization(), self.account.endpoint());
             tracing::warn!(organization, %endpoint, %error, "the service does not work; it is looked at until it does");
