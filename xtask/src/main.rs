@@ -1,5 +1,6 @@
 //! Tasks of the people who work on the operator: `cargo xtask <command>`. One file a command.
 
+mod bench;
 mod cargo;
 mod control_plane;
 mod defects;
@@ -33,6 +34,8 @@ enum Command {
     Simulate(simulate::Options),
     /// Plant deliberate defects, one at a time, and have the simulation find each
     Defects(defects::Options),
+    /// Measure what the operator costs, on a real control plane, with a release build
+    Bench(bench::Options),
     /// Write crds/ and docs/reference/ anew from the code
     Crds,
     /// Change the functions that decide, one place at a time, and see whether a unit test notices
@@ -46,6 +49,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Defects(options) => defects::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::Crds => cargo::run(
