@@ -53,7 +53,7 @@ async fn permit(client: &Client, operation: Operation) -> Permit {
     loop {
         let notify = Arc::clone(&granted);
         let wake = Arc::new(move || notify.notify_one());
-        match client.account().claim(operation, Class::Interactive, "test", wake) {
+        match client.account().claim(operation, Class::Interactive, "party", "test", wake) {
             Claim::Granted(permit) => return permit,
             Claim::Queued { .. } => granted.notified().await,
         }

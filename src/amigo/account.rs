@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::budget::{Limiter, Place, Slot};
+use super::budget::{self, Limiter, Slot};
 use super::endpoint::Endpoint;
 use super::headers::Told;
 use super::operation::{Class, Operation};
@@ -18,6 +18,35 @@ use super::revision::Revision;
 
 /// Called when a place in the queue is granted. It must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// On whose behalf a read is made, and how urgent it is.
+#[derive(Clone)]
+pub struct Asking {
+    /// How urgent.
+    pub class: Class,
+    /// Who comes back for a turn that is a long wait away. Without, whoever asks is only told to ask again.
+    pub place: Option<Place>,
+}
+
+/// A place in the queue that is kept for who comes back for it.
+#[derive(Clone)]
+pub struct Place {
+    /// Parties of one class take turns.
+    pub party: String,
+    /// Tells the places of one operation apart.
+    pub key: String,
+    /// Called when it is granted.
+    pub wake: Wake,
+}
+
+impl From<Class> for Asking {
+    fn from(class: Class) -> Self {
+        Self { class, place: None }
+    }
+}
+
+/// The party of calls that are made for several at once.
+const SHARED: &str = "";
 
 /// The answer to a claim.
 #[derive(Debug)]
@@ -156,15 +185,15 @@ impl Account {
         self.changed.notify_one();
     }
 
-    /// A place in the queue for a call, under `key`; asking again keeps it. Never waits: `wake` is called when the place is
-    /// granted, and then asking again gives the permit. A place that is not asked for again in 120 seconds is given up, and
-    /// one that was granted and is not fetched in 30.
-    pub fn claim(self: &Arc<Self>, operation: Operation, class: Class, key: &str, wake: Wake) -> Claim {
-        match self.on(operation, |limiter, now| limiter.ask(key, class, wake, now)) {
-            Place::Granted(slot) => {
+    /// A place in the queue for a call, under `key`; asking again keeps it. Parties of one class take turns. Never waits: `wake`
+    /// is called when the place is granted, and then asking again gives the permit. A place that is not asked for again in 20
+    /// minutes is given up, and one that was granted and is not fetched in 30 seconds.
+    pub fn claim(self: &Arc<Self>, operation: Operation, class: Class, party: &str, key: &str, wake: Wake) -> Claim {
+        match self.on(operation, |limiter, now| limiter.ask(key, party, class, wake, now)) {
+            budget::Place::Granted(slot) => {
                 Claim::Granted(Permit { account: Arc::clone(self), operation, slot, state: Use::None })
             }
-            Place::Queued(estimate) => {
+            budget::Place::Queued(estimate) => {
                 self.changed.notify_one();
                 Claim::Queued { estimate }
             }
@@ -174,11 +203,22 @@ impl Account {
     /// Waits for a permit; given up when the future is dropped.
     pub(super) async fn acquire(self: &Arc<Self>, operation: Operation, class: Class) -> Permit {
         let key = format!("wait-{}", self.last_key.fetch_add(1, Ordering::Relaxed));
+        self.acquire_as(operation, class, SHARED, key).await
+    }
+
+    /// Waits for a permit at a place that may be there already.
+    pub(super) async fn acquire_as(
+        self: &Arc<Self>,
+        operation: Operation,
+        class: Class,
+        party: &str,
+        key: String,
+    ) -> Permit {
         let granted = Arc::new(Notify::new());
         let place = GiveUp { account: Arc::clone(self), operation, key };
         loop {
             let notify = Arc::clone(&granted);
-            match self.claim(operation, class, &place.key, Arc::new(move || notify.notify_one())) {
+            match self.claim(operation, class, party, &place.key, Arc::new(move || notify.notify_one())) {
                 Claim::Granted(permit) => return permit,
                 Claim::Queued { .. } => {
                     // Asked again before the place lapses for want of asking.
@@ -197,7 +237,7 @@ impl Account {
     /// About how long a new call would wait.
     #[must_use]
     pub fn estimate(&self, operation: Operation, class: Class) -> Duration {
-        self.on(operation, |limiter, now| limiter.estimate(class, now))
+        self.on(operation, |limiter, now| limiter.estimate(SHARED, class, now))
     }
 
     /// Whether another call of the class, or of a better one, waits already.

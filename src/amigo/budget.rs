@@ -8,13 +8,14 @@
 //! A bucket that fills steadily would allow a burst and then a steady flow within the same minute,
 //! which is more than the limit: hence a log of calls.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::headers::{LONGEST_FREEZE, Told};
 use super::operation::Class;
+use super::turns::Turns;
 
 /// The span over which the service counts.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -27,10 +28,7 @@ const ARRIVES_WITHIN: Duration = Duration::from_secs(10);
 const UNUSED: Duration = Duration::from_secs(30);
 
 /// A place in the queue that is not asked for again for this long is given up.
-const UNASKED: Duration = Duration::from_secs(120);
-
-/// Every so many grants the oldest waiter goes first, whatever its class, so that none starves.
-const FLOOR: u64 = 4;
+const UNASKED: Duration = Duration::from_secs(1200);
 
 /// A call that was sent or may be sent now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,18 +85,11 @@ pub struct Limiter<W> {
     next_slot: u64,
     ceiling: Option<Ceiling>,
     frozen_until: Option<Instant>,
-    queue: VecDeque<Waiter<W>>,
-    grants: u64,
+    turns: Turns<W>,
+    /// Those whose turn it is and who have not come yet, by key, and since when.
+    granted: BTreeMap<String, (Slot, Instant)>,
     /// Those who got a slot and were not told yet.
     to_wake: Vec<W>,
-}
-
-struct Waiter<W> {
-    key: String,
-    class: Class,
-    asked: Instant,
-    granted: Option<(Slot, Instant)>,
-    wake: W,
 }
 
 /// The answer to who asks.
@@ -121,8 +112,8 @@ impl<W: Clone> Limiter<W> {
             next_slot: 0,
             ceiling: None,
             frozen_until: None,
-            queue: VecDeque::new(),
-            grants: 0,
+            turns: Turns::new(),
+            granted: BTreeMap::new(),
             to_wake: Vec::new(),
         }
     }
@@ -138,34 +129,24 @@ impl<W: Clone> Limiter<W> {
         self.percent = percent.clamp(1, 100);
     }
 
-    /// Asks for a place under `key`, or asks again. `wake` is for when the place is granted later.
-    pub fn ask(&mut self, key: &str, class: Class, wake: W, now: Instant) -> Place {
+    /// Asks for a place under `key`, or asks again; `party` is whom it is for. `wake` is for when the place is granted later.
+    pub fn ask(&mut self, key: &str, party: &str, class: Class, wake: W, now: Instant) -> Place {
         self.expire(now);
-        match self.queue.iter_mut().find(|waiter| waiter.key == key) {
-            Some(waiter) => {
-                waiter.asked = now;
-                waiter.class = waiter.class.min(class);
-                waiter.wake = wake;
-            }
-            None => self.queue.push_back(Waiter { key: key.to_owned(), class, asked: now, granted: None, wake }),
+        if let Some((slot, _)) = self.granted.remove(key) {
+            return Place::Granted(slot);
         }
+        self.turns.join(key, party, class, wake, now);
         self.grant_but_wake(now, Some(key));
-        let Some(place) = self.queue.iter().position(|waiter| waiter.key == key) else {
-            return Place::Queued(Duration::ZERO);
-        };
-        let Some((slot, _)) = self.queue[place].granted else {
-            return Place::Queued(self.wait(self.ahead(class, place) + 1, now));
-        };
-        self.queue.remove(place);
-        Place::Granted(slot)
+        match self.granted.remove(key) {
+            Some((slot, _)) => Place::Granted(slot),
+            None => Place::Queued(self.wait(self.turns.before(key).unwrap_or_default() + 1, now)),
+        }
     }
 
     /// Gives a place up.
     pub fn release(&mut self, key: &str) {
-        if let Some(place) = self.queue.iter().position(|waiter| waiter.key == key)
-            && let Some(waiter) = self.queue.remove(place)
-            && let Some((slot, _)) = waiter.granted
-        {
+        self.turns.leave(key);
+        if let Some((slot, _)) = self.granted.remove(key) {
             self.unused(slot);
         }
     }
@@ -184,27 +165,25 @@ impl<W: Clone> Limiter<W> {
     /// Hands out free slots; `asking` needs no waking.
     fn grant_but_wake(&mut self, now: Instant, asking: Option<&str>) {
         while self.free(now) > 0 {
-            let Some(next) = self.next_waiter() else { break };
+            let Some((key, wake)) = self.turns.next() else { break };
             let slot = Slot(self.next_slot);
             self.next_slot += 1;
-            self.grants += 1;
             self.slots.insert(slot, Call::Held);
             if let Some(ceiling) = &mut self.ceiling {
                 ceiling.left = ceiling.left.saturating_sub(1);
             }
-            let waiter = &mut self.queue[next];
-            waiter.granted = Some((slot, now));
-            if asking != Some(waiter.key.as_str()) {
-                self.to_wake.push(waiter.wake.clone());
+            if asking != Some(key.as_str()) {
+                self.to_wake.push(wake);
             }
+            self.granted.insert(key, (slot, now));
         }
     }
 
     /// When to grant again; `None` when nothing but a call's end can make a difference.
     #[must_use]
     pub fn next_grant(&self, now: Instant) -> Option<Instant> {
-        let lapse = self.queue.iter().filter_map(|waiter| waiter.granted.map(|(_, at)| at + UNUSED)).min();
-        if self.queue.iter().all(|waiter| waiter.granted.is_some()) {
+        let lapse = self.granted.values().map(|(_, at)| *at + UNUSED).min();
+        if self.turns.is_empty() {
             return lapse;
         }
         let ceiling = self.ceiling.filter(|ceiling| ceiling.left == 0).map(|ceiling| ceiling.until);
@@ -281,23 +260,16 @@ impl<W: Clone> Limiter<W> {
         self.frozen_until = Some(self.frozen_until.map_or(until, |frozen| frozen.max(until)));
     }
 
-    /// About how long a new waiter of the class waits.
+    /// About how long a new waiter waits.
     #[must_use]
-    pub fn estimate(&self, class: Class, now: Instant) -> Duration {
-        self.wait(self.ahead(class, self.queue.len()) + 1, now)
+    pub fn estimate(&self, party: &str, class: Class, now: Instant) -> Duration {
+        self.wait(self.turns.before_new(party, class) + 1, now)
     }
 
     /// Whether somebody of the class, or of a better one, waits already.
     #[must_use]
     pub fn is_waited_for(&self, class: Class) -> bool {
-        self.ahead(class, self.queue.len()) > 0
-    }
-
-    /// How many go before a waiter of the class at this place, leaving the floor aside.
-    fn ahead(&self, class: Class, place: usize) -> usize {
-        let before =
-            |(other, waiter): (usize, &Waiter<W>)| waiter.granted.is_none() && (waiter.class, other) < (class, place);
-        self.queue.iter().enumerate().filter(|entry| before(*entry)).count()
+        self.turns.is_any(class)
     }
 
     /// About how long until so many slots were handed out.
@@ -348,24 +320,13 @@ impl<W: Clone> Limiter<W> {
     fn expire(&mut self, now: Instant) {
         self.slots.retain(|_, call| call.forgotten().is_none_or(|at| at > now));
         self.ceiling = self.ceiling.filter(|ceiling| ceiling.until > now);
-        let lapsed = |waiter: &Waiter<W>| match waiter.granted {
-            Some((_, at)) => now.duration_since(at) >= UNUSED,
-            None => now.duration_since(waiter.asked) >= UNASKED,
-        };
-        let slots = self.queue.iter().filter(|waiter| lapsed(waiter)).filter_map(|waiter| waiter.granted);
-        for slot in slots.map(|(slot, _)| slot).collect::<Vec<_>>() {
+        let lapsed = self.granted.extract_if(.., |_, (_, at)| now.duration_since(*at) >= UNUSED);
+        for (_, (slot, _)) in lapsed.collect::<Vec<_>>() {
             self.unused(slot);
         }
-        self.queue.retain(|waiter| !lapsed(waiter));
-    }
-
-    /// The best class first, the oldest within it; every so often the oldest of all.
-    fn next_waiter(&self) -> Option<usize> {
-        let waiting = || self.queue.iter().enumerate().filter(|(_, waiter)| waiter.granted.is_none());
-        if self.grants % FLOOR == FLOOR - 1 {
-            return waiting().next().map(|(place, _)| place);
+        if let Some(since) = now.checked_sub(UNASKED) {
+            self.turns.lapse(since);
         }
-        waiting().min_by_key(|(place, waiter)| (waiter.class, *place)).map(|(place, _)| place)
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Method;
 use jiff::Timestamp;
 
-use super::account::{Account, Permit};
+use super::account::{Account, Asking, Claim, Permit};
 use super::error::Error;
 use super::exchange::{Call, decode, json, segment};
 use super::operation::{Class, Operation};
@@ -113,11 +113,12 @@ impl Client {
     }
 
     /// The active tools with a tag. The service's filter is not relied upon.
-    pub async fn tools_with_tag(&self, key: &str, value: &str, class: Class) -> Result<Vec<Tool>, Error> {
+    pub async fn tools_with_tag(&self, key: &str, value: &str, asking: impl Into<Asking>) -> Result<Vec<Tool>, Error> {
+        let asking = asking.into();
         let query = ListTools { tags: vec![format!("{key}:{value}")], ..reads::active_tools() };
-        let turn = self.turn(Operation::ListTools, class).await?;
+        let turn = self.turn_of(Operation::ListTools, &asking).await?;
         let has_it = |tool: &Tool| !tool.deprecated && tool.tag(key).flatten().map(str::trim) == Some(value);
-        reads::all_tools(self, turn, query, class, has_it).await
+        reads::all_tools(self, turn, query, asking.class, has_it).await
     }
 
     /// The active tool of a name, from a sweep over all pages that began after this was asked; many share one sweep.
@@ -133,8 +134,8 @@ impl Client {
     }
 
     /// All versions of a tool; those who ask before a read begins share it.
-    pub async fn versions(&self, tool_id: &str, class: Class) -> Result<Vec<ToolVersion>, Error> {
-        self.reads.versions(self, checked(tool_id)?, class).await
+    pub async fn versions(&self, tool_id: &str, asking: impl Into<Asking>) -> Result<Vec<ToolVersion>, Error> {
+        self.reads.versions(self, checked(tool_id)?, asking.into()).await
     }
 
     /// One page of versions.
@@ -169,8 +170,21 @@ impl Client {
         decode(operation, &self.perform(&call, turn, class).await?)
     }
 
-    /// Waits for the turn of a read. Where the queue is long, says so instead of waiting unseen; only the first of a class may
-    /// wait out a full minute, so that a class that keeps asking keeps a place.
+    /// Waits for the turn of a read. Where the queue is long, says so instead of waiting unseen, and keeps a place for who comes
+    /// back for it.
+    pub(super) async fn turn_of(&self, operation: Operation, asking: &Asking) -> Result<Permit, Error> {
+        let Some(place) = &asking.place else { return self.turn(operation, asking.class).await };
+        match self.account.claim(operation, asking.class, &place.party, &place.key, Arc::clone(&place.wake)) {
+            Claim::Granted(permit) => Ok(permit),
+            Claim::Queued { estimate } if estimate > PATIENCE => Err(Error::Queued { operation, estimate }),
+            Claim::Queued { .. } => {
+                Ok(self.account.acquire_as(operation, asking.class, &place.party, place.key.clone()).await)
+            }
+        }
+    }
+
+    /// Waits for the turn of a read that several share. Only the first of a class may wait out a full minute, so that a class
+    /// that keeps asking keeps a place.
     pub(super) async fn turn(&self, operation: Operation, class: Class) -> Result<Permit, Error> {
         let estimate = self.account.estimate(operation, class);
         let patience = if self.account.is_waited_for(operation, class) { PATIENCE } else { FIRSTS_PATIENCE };

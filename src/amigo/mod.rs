@@ -19,6 +19,7 @@ mod revision;
 mod session;
 mod specifier;
 pub mod transport;
+mod turns;
 pub mod types;
 mod variables;
 
@@ -26,7 +27,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-pub use account::{Account, Claim, Permit, Wake};
+pub use account::{Account, Asking, Claim, Permit, Place, Wake};
 pub use client::{Client, ClientOptions, SignedInUser};
 pub use endpoint::{AllowedEndpoints, Endpoint, InvalidEndpoint};
 pub use error::{Effect, Error};

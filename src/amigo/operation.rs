@@ -104,6 +104,11 @@ pub enum Class {
     Rewrite,
 }
 
+impl Class {
+    /// Every class, in the order of service.
+    pub const ALL: [Self; 4] = [Self::Interactive, Self::Recovery, Self::Resync, Self::Rewrite];
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 
-use super::account::Permit;
+use super::account::{Asking, Permit};
 use super::client::Client;
 use super::error::Error;
 use super::operation::{Class, Operation};
@@ -116,12 +116,12 @@ impl Reads {
     }
 
     /// All versions of a tool.
-    pub async fn versions(&self, client: &Client, tool_id: &str, class: Class) -> Result<Vec<ToolVersion>, Error> {
+    pub async fn versions(&self, client: &Client, tool_id: &str, asking: Asking) -> Result<Vec<ToolVersion>, Error> {
         let (client, id) = (client.clone(), tool_id.to_owned());
-        let operation = Operation::ListVersions;
+        let (operation, class) = (Operation::ListVersions, asking.class);
         let read = |begin: Begin<String, _>| async move {
             tokio::time::sleep(GATHERING).await;
-            let turn = client.turn(operation, class).await;
+            let turn = client.turn_of(operation, &asking).await;
             begin.now();
             all_versions(&client, turn?, &id, class).await
         };

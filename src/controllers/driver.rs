@@ -93,6 +93,9 @@ async fn visit<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Again, Failure>
         },
     };
     tracing::debug!(object = %object.describe(), ?outcome, "reconciled");
+    if !outcome.keeps_places() {
+        ctx.places.give_up(&uid);
+    }
     if let Outcome::Gone { message } = &outcome {
         return let_go(handle, message, ctx).await;
     }

@@ -8,6 +8,7 @@ pub mod memory;
 pub mod organization;
 pub mod outcome;
 pub mod ownership;
+pub mod places;
 pub mod remote;
 pub mod tool;
 pub mod tool_env_secret;
@@ -16,6 +17,7 @@ pub mod wake;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
@@ -25,10 +27,12 @@ use self::connection::{Connections, Established, organization_key};
 use self::deprecations::Ledger;
 use self::driver::Kind;
 use self::memory::Memory;
+use self::places::Places;
 use self::remote::Remote;
 use self::tool_env_secret::sent::Sent;
 use self::tool_version::publishes::Publishes;
-use crate::amigo::{self, AllowedEndpoints, Amigo, Claim, Class, Operation, Wake};
+use crate::amigo::types::{Tool as RemoteTool, ToolVersion as RemoteVersion};
+use crate::amigo::{self, AllowedEndpoints, Amigo, Asking, Claim, Class, Operation, Place, Wake};
 use crate::clock::Clock;
 use crate::kubernetes::events::Publisher;
 use crate::kubernetes::lease::Leadership;
@@ -126,6 +130,8 @@ pub struct Context {
     pub remote: Remote,
     /// What is remembered of objects.
     pub memory: Memory,
+    /// Where objects wait for calls.
+    pub places: Places,
     /// The brake on deprecations.
     pub deprecations: Ledger,
     /// Publishes in flight.
@@ -144,11 +150,68 @@ impl Context {
         Arc::new(move || leadership.is_leader())
     }
 
-    /// A place in the queue for a call that writes. The object is woken when its turn comes.
+    /// A place in the queue for a call. Namespaces take turns, and the object is woken when its turn comes.
     #[must_use]
     pub fn claim<K: Resource>(&self, object: &K, at: &Established, operation: Operation, class: Class) -> Claim {
-        let place = format!("{}/{}", object.uid().unwrap_or_default(), operation.as_str());
-        at.client.account().claim(operation, class, &place, self.waker(object))
+        let (key, account) = (place_key(object, operation), at.client.account());
+        let party = object.namespace().unwrap_or_default();
+        let claim = account.claim(operation, class, &party, &key, self.waker(object));
+        if let Claim::Queued { .. } = claim {
+            self.places.taken(&object.uid().unwrap_or_default(), account, operation, &key);
+        }
+        claim
+    }
+
+    /// All versions of a tool, from a read that began at most `age` ago, and whether they differ from the list before. Where the
+    /// read must wait for long the object keeps a place, and is woken when its turn comes.
+    pub async fn list_versions<K: Resource>(
+        &self,
+        object: &K,
+        at: &Established,
+        tool_id: &str,
+        age: Duration,
+        class: Class,
+    ) -> Result<(Arc<Vec<RemoteVersion>>, bool), amigo::Error> {
+        let operation = Operation::ListVersions;
+        self.kept(
+            object,
+            at,
+            operation,
+            self.remote.versions(at, tool_id, age, self.asking(object, operation, class)).await,
+        )
+    }
+
+    /// The active tools with a tag, read on behalf of an object as above.
+    pub async fn tools_with_tag<K: Resource>(
+        &self,
+        object: &K,
+        at: &Established,
+        (key, value): (&str, &str),
+        class: Class,
+    ) -> Result<Vec<RemoteTool>, amigo::Error> {
+        let operation = Operation::ListTools;
+        let asking = self.asking(object, operation, class);
+        self.kept(object, at, operation, at.client.tools_with_tag(key, value, asking).await)
+    }
+
+    fn asking<K: Resource>(&self, object: &K, operation: Operation, class: Class) -> Asking {
+        let (party, key) = (object.namespace().unwrap_or_default(), place_key(object, operation));
+        Asking { class, place: Some(Place { party, key, wake: self.waker(object) }) }
+    }
+
+    /// Notes the place that a read which must wait has left behind.
+    fn kept<K: Resource, T>(
+        &self,
+        object: &K,
+        at: &Established,
+        operation: Operation,
+        read: Result<T, amigo::Error>,
+    ) -> Result<T, amigo::Error> {
+        if let Err(amigo::Error::Queued { .. }) = read {
+            let key = place_key(object, operation);
+            self.places.taken(&object.uid().unwrap_or_default(), at.client.account(), operation, &key);
+        }
+        read
     }
 
     /// Wakes the object.
@@ -199,6 +262,11 @@ impl Context {
         let found = bounded(api.get_metadata_opt(namespace)).await?;
         Ok(found.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())
     }
+}
+
+/// Tells the places of one operation apart.
+fn place_key<K: Resource>(object: &K, operation: Operation) -> String {
+    format!("{}/{}", object.uid().unwrap_or_default(), operation.as_str())
 }
 
 impl Queues {

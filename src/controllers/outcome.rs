@@ -13,6 +13,12 @@ use crate::text::short;
 /// Safety net of an object that waits for something: the wake-up may have been missed.
 pub const WAITING_LOOK: Duration = Duration::from_secs(600);
 
+/// Safety net of an object that has a place in a queue, and is woken when its turn comes.
+const PLACE_LOOK: Duration = Duration::from_secs(600);
+
+/// How soon to ask again for a read that others may have made meanwhile.
+const READ_LOOK: Duration = Duration::from_secs(60);
+
 /// A stalled object is looked at again this rarely.
 pub const STALLED_LOOK: Duration = Duration::from_secs(6 * 3600);
 
@@ -104,10 +110,20 @@ impl Outcome {
     /// Waits in the queue for one of the organization's calls; woken when its turn comes.
     #[must_use]
     pub fn queued(what: &str, estimate: Duration) -> Self {
+        Self::queued_until(what, estimate, PLACE_LOOK)
+    }
+
+    fn queued_until(what: &str, estimate: Duration, again: Duration) -> Self {
         let seconds = estimate.as_secs().max(1);
         let estimate = if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds.div_ceil(60)) };
         let message = format!("waits for one of the organization's calls a minute to {what}; estimated: {estimate}");
-        Self::Working { reason: Reason::QueuedForBudget, message, again: Duration::from_secs(60) }
+        Self::Working { reason: Reason::QueuedForBudget, message, again }
+    }
+
+    /// Whether the object still waits for the calls that it has asked for.
+    #[must_use]
+    pub fn keeps_places(&self) -> bool {
+        matches!(self, Self::Working { reason: Reason::QueuedForBudget, .. } | Self::Unchanged { .. })
     }
 
     /// What the object stands for was not found, which one read does not prove. A resync says nothing of it yet.
@@ -175,7 +191,7 @@ pub fn of_service_error(error: &amigo::Error) -> Outcome {
             message: "waits because the service says that the organization's calls are used up".into(),
             after: retry_after.unwrap_or(Duration::from_secs(60)),
         },
-        E::Queued { estimate, .. } => Outcome::queued("read from the service", *estimate),
+        E::Queued { estimate, .. } => Outcome::queued_until("read from the service", *estimate, READ_LOOK),
         E::Status { status: 413 | 422, .. } => Outcome::stalled(Reason::InvalidRequest, message),
         E::Maintenance { .. } | E::Status { .. } | E::NotSent { .. } | E::Unknown { .. } | E::Unreadable { .. } => {
             Outcome::retrying(message)

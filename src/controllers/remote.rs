@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::connection::Established;
 use crate::amigo::types::{Tool, ToolVersion};
-use crate::amigo::{self, Class};
+use crate::amigo::{self, Asking, Class};
 
 /// Endpoint, organization and tool id.
 type Key = (String, String, String);
@@ -78,13 +78,13 @@ impl Remote {
         at: &Established,
         tool_id: &str,
         age: Duration,
-        class: Class,
+        asking: Asking,
     ) -> Result<(Arc<Vec<ToolVersion>>, bool), amigo::Error> {
         if let Some(snapshot) = young(&self.versions, &key(at, tool_id), age) {
             return Ok((snapshot, false));
         }
         let began = Instant::now();
-        let mut versions = at.client.versions(tool_id, class).await?;
+        let mut versions = at.client.versions(tool_id, asking).await?;
         versions.sort_by(|a, b| (a.version, &a.id).cmp(&(b.version, &b.id)));
         let versions = Arc::new(versions);
         let changed = keep(&self.versions, key(at, tool_id), &versions, began);

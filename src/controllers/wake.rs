@@ -154,9 +154,19 @@ impl Context {
         concerns_itself(change) || change.new.as_deref().is_some_and(surprises)
     }
 
+    /// Nothing is remembered of an object that is gone, and nobody waits for it.
+    fn forget_if_gone<K: Resource>(&self, change: &Change<K>) {
+        if let (Some(old), None) = (&change.old, &change.new) {
+            let uid = old.uid().unwrap_or_default();
+            self.memory.forget(&uid);
+            self.places.give_up(&uid);
+        }
+    }
+
     /// An Organization changed.
     pub fn organization_changed(&self, change: &Change<Organization>) {
         let Some(object) = of(change) else { return };
+        self.forget_if_gone(change);
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         if self.calls_for_a_look(change) {
             self.queues.organizations.push(&namespace, &name);
@@ -224,6 +234,7 @@ impl Context {
     /// A Tool changed.
     pub fn tool_changed(&self, change: &Change<Tool>) {
         let Some(object) = of(change) else { return };
+        self.forget_if_gone(change);
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         if self.calls_for_a_look(change) {
             self.queues.tools.push(&namespace, &name);
@@ -267,6 +278,7 @@ impl Context {
     /// A ToolVersion changed.
     pub fn version_changed(&self, change: &Change<ToolVersion>) {
         let Some(object) = of(change) else { return };
+        self.forget_if_gone(change);
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         if self.calls_for_a_look(change) {
             self.queues.versions.push(&namespace, &name);
@@ -291,6 +303,7 @@ impl Context {
     /// A ToolEnvSecret changed.
     pub fn variables_changed(&self, change: &Change<ToolEnvSecret>) {
         let Some(object) = of(change) else { return };
+        self.forget_if_gone(change);
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         if self.calls_for_a_look(change) {
             self.queues.variables.push(&namespace, &name);

@@ -184,6 +184,7 @@ impl Replica {
             connections: controllers::connection::Connections::default(),
             remote: controllers::remote::Remote::default(),
             memory: controllers::memory::Memory::default(),
+            places: controllers::places::Places::default(),
             deprecations: controllers::deprecations::Ledger::default(),
             publishes: controllers::tool_version::publishes::Publishes::default(),
             sent: controllers::tool_env_secret::sent::Sent::default(),

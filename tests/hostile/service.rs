@@ -152,7 +152,7 @@ async fn what_a_write_came_to_is_not_known_unless_it_is_refused() {
         let client = amigo.client(&account, credentials, options);
         async move {
             let Claim::Granted(permit) =
-                client.account().claim(Operation::CreateTool, Class::Interactive, "test", Arc::new(|| {}))
+                client.account().claim(Operation::CreateTool, Class::Interactive, "party", "test", Arc::new(|| {}))
             else {
                 panic!("the first call needs no queue");
             };

@@ -143,7 +143,7 @@ impl World {
 }
 
 fn permit(client: &Client, operation: Operation) -> Permit {
-    match client.account().claim(operation, Class::Interactive, "test", Arc::new(|| {})) {
+    match client.account().claim(operation, Class::Interactive, "party", "test", Arc::new(|| {})) {
         Claim::Granted(permit) => permit,
         Claim::Queued { estimate } => panic!("queued for {estimate:?}"),
     }

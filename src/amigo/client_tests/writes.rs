@@ -52,7 +52,9 @@ async fn a_permit_is_good_for_its_call_only() {
     let wrong = permit(&client, Operation::ModifyTool);
     assert!(matches!(client.deprecate_tool(wrong, &id(1)).await, Err(Error::NotSent(_))));
     let other = world.amigo.account(&Endpoint::parse("https://api-eu-central-1.amigo.ai").unwrap(), "acme");
-    let Claim::Granted(wrong) = other.claim(Operation::DeprecateTool, Class::Interactive, "k", Arc::new(|| {})) else {
+    let Claim::Granted(wrong) =
+        other.claim(Operation::DeprecateTool, Class::Interactive, "party", "k", Arc::new(|| {}))
+    else {
         unreachable!()
     };
     assert!(matches!(client.deprecate_tool(wrong, &id(1)).await, Err(Error::NotSent(_))));
@@ -181,7 +183,8 @@ async fn a_call_that_is_given_up_still_counts() {
         assert!(tokio::time::timeout(Duration::from_millis(50), publish).await.is_err());
     }
     for (key, least) in [("the slot of the one that was answered", 59), ("the slot of one that was given up", 69)] {
-        let claim = client.account().claim(Operation::PublishVersion, Class::Interactive, key, Arc::new(|| {}));
+        let claim =
+            client.account().claim(Operation::PublishVersion, Class::Interactive, "party", key, Arc::new(|| {}));
         let Claim::Queued { estimate } = claim else { panic!("{claim:?}") };
         assert!(estimate > Duration::from_secs(least), "{key}: {estimate:?}");
     }

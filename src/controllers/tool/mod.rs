@@ -119,7 +119,7 @@ async fn synchronise(
                 // the name turned out to be taken, there is nothing to create.
                 permit = Some(create_permit(handle, connection, ctx)?);
             }
-            let marked = marked(&desired, connection, class, ctx).await?;
+            let marked = marked(&tool, &desired, connection, class, ctx).await?;
             decide::decide(&desired, &Observed::Unbound { marked: &marked, named: named.as_ref().map(Option::as_ref) })
         };
         tracing::debug!(object = %tool.describe(), ?plan, "decided");
@@ -214,6 +214,7 @@ impl Manifest {
 
 /// The active tools with this object's mark. An object that only observes has none.
 async fn marked(
+    tool: &Tool,
     desired: &Desired<'_>,
     connection: &Connection,
     class: Class,
@@ -222,7 +223,8 @@ async fn marked(
     if desired.management == ManagementPolicy::Observe {
         return Ok(Vec::new());
     }
-    let found = connection.client().tools_with_tag(ownership::OWNER_TAG, desired.mark, class).await?;
+    let at = &connection.established;
+    let found = ctx.tools_with_tag(tool, at, (ownership::OWNER_TAG, desired.mark), class).await?;
     Ok(found.into_iter().filter(|tool| !ctx.remote.was_deprecated(&connection.established, &tool.id)).collect())
 }
 
@@ -333,7 +335,7 @@ async fn bound_or_marked(
         return Ok(Some(id.clone()));
     }
     let manifest = Manifest::of(tool, ctx);
-    let found = marked(&manifest.desired(tool), connection, Class::Interactive, ctx).await?;
+    let found = marked(tool, &manifest.desired(tool), connection, Class::Interactive, ctx).await?;
     Ok(found.into_iter().next().map(|tool| tool.id))
 }
 

@@ -37,7 +37,7 @@ pub async fn follow(
     let versions = if due || stale || wanted {
         let class = if visit.settled { Class::Resync } else { Class::Interactive };
         let age = if visit.requested || wanted { Duration::ZERO } else { period / 2 };
-        let (versions, changed) = ctx.remote.versions(at, &id, age, class).await?;
+        let (versions, changed) = ctx.list_versions(handle.object(), at, &id, age, class).await?;
         ctx.memory.looked(&uid);
         if changed {
             let (namespace, name) = key(handle.object());

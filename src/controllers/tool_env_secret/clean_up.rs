@@ -67,7 +67,8 @@ async fn remove(
         None => return Ok(Outcome::not_found_yet(Class::Interactive)),
     };
     sync.ctx.memory.found(&uid);
-    let (versions, _) = sync.ctx.remote.versions(at, sync.tool_id, Duration::ZERO, Class::Interactive).await?;
+    let (versions, _) =
+        sync.ctx.list_versions(handle.object(), at, sync.tool_id, Duration::ZERO, Class::Interactive).await?;
     let members = members(sync, handle).await?;
     let Plan { delta, shares } = decide(&members, &tool, Some(&versions), |_, _, _| Freshness::Sent);
     if !handle.fresh().await?.is_some_and(|fresh| fresh.spec.deletion_policy == VariableDeletionPolicy::Delete) {

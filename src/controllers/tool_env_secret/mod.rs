@@ -161,7 +161,7 @@ impl Sync<'_> {
         let mut age = if visit.settled { period * 2 } else { ANNOUNCED_AGE };
         for attempt in 1..=ATTEMPTS {
             let remote = self.remote_tool(age, Class::Interactive).await?;
-            let plan = self.plan(members, &remote, rewrite.then_some(uid.as_str())).await?;
+            let plan = self.plan(handle.object(), members, &remote, rewrite.then_some(uid.as_str())).await?;
             self.write_ahead(handle, status, &plan).await?;
             match self.send(handle, members, &plan.delta, class).await? {
                 Answer::Done => {
@@ -207,10 +207,16 @@ impl Sync<'_> {
         }
     }
 
-    async fn plan(&self, members: &[Member], remote: &RemoteTool, rewrite: Option<&str>) -> Result<Plan, Interrupt> {
+    async fn plan(
+        &self,
+        object: &ToolEnvSecret,
+        members: &[Member],
+        remote: &RemoteTool,
+        rewrite: Option<&str>,
+    ) -> Result<Plan, Interrupt> {
         let versions = if decide::may_delete(members) {
             let at = &self.connection.established;
-            Some(self.ctx.remote.versions(at, self.tool_id, Duration::ZERO, Class::Interactive).await?.0)
+            Some(self.ctx.list_versions(object, at, self.tool_id, Duration::ZERO, Class::Interactive).await?.0)
         } else {
             None
         };

@@ -68,7 +68,8 @@ async fn resolve(
     };
     let now = connection.client().service_time();
     let look = Look { tool_id, flight, age: Duration::ZERO, class: Class::Recovery, requested: false, now };
-    let (versions, _) = ctx.remote.versions(&connection.established, tool_id, look.age, look.class).await?;
+    let (versions, _) =
+        ctx.list_versions(handle.object(), &connection.established, tool_id, look.age, look.class).await?;
     match plan(handle, status, &look, &versions, ctx)? {
         Plan::Claim(version) | Plan::Keep(version) => {
             record(status, &version);
@@ -90,7 +91,7 @@ async fn deprecate(
         return Ok(Outcome::Gone { message: "its version has no number".into() });
     };
     let at = &connection.established;
-    let (versions, _) = ctx.remote.versions(at, tool_id, Duration::ZERO, Class::Interactive).await?;
+    let (versions, _) = ctx.list_versions(handle.object(), at, tool_id, Duration::ZERO, Class::Interactive).await?;
     let uid = handle.object().uid().unwrap_or_default();
     match versions.iter().find(|version| Some(&version.id) == status.version_id.as_ref()) {
         Some(version) if version.deprecated => {

@@ -112,7 +112,8 @@ async fn without_tool(
     let flight = flight(handle, status, &connection, ctx).await?;
     let now = connection.client().service_time();
     let look = Look { tool_id: &tool_id, flight, age: EVIDENCE_AGE, class: Class::Recovery, requested: false, now };
-    let (versions, _) = ctx.remote.versions(&connection.established, &tool_id, look.age, look.class).await?;
+    let (versions, _) =
+        ctx.list_versions(handle.object(), &connection.established, &tool_id, look.age, look.class).await?;
     match plan(handle, status, &look, &versions, ctx)? {
         Plan::Claim(version) | Plan::Keep(version) => {
             record(status, &version);
@@ -154,7 +155,7 @@ async fn look(
     ctx: &Context,
 ) -> Result<Outcome, Interrupt> {
     let at = &connection.established;
-    let (versions, changed) = ctx.remote.versions(at, look.tool_id, look.age, look.class).await?;
+    let (versions, changed) = ctx.list_versions(handle.object(), at, look.tool_id, look.age, look.class).await?;
     if changed {
         // Others may have waited for just this: a version between, or one that is gone.
         let (namespace, tool) = (handle.namespace(), handle.object().spec.tool_ref.name.clone());
@@ -170,7 +171,7 @@ async fn look(
         Claim::Granted(permit) => permit,
         Claim::Queued { estimate } => return Ok(Outcome::queued("publish the version", estimate)),
     };
-    let (versions, _) = ctx.remote.versions(at, look.tool_id, Duration::ZERO, look.class).await?;
+    let (versions, _) = ctx.list_versions(handle.object(), at, look.tool_id, Duration::ZERO, look.class).await?;
     match plan(handle, status, look, &versions, ctx)? {
         Plan::Publish { bump, expected } if ctx.publishes.begin(look.tool_id, &uid, next_attempt(status)) => {
             let sent = send(handle, status, look, (bump, expected), &versions, permit, connection, ctx).await;
@@ -322,7 +323,7 @@ async fn flight(
         }
         Some(PublishState::Refused(error, elapsed)) => {
             let at = &connection.established;
-            let (versions, _) = ctx.remote.versions(at, &tool_id, LIST_AGE, Class::Interactive).await?;
+            let (versions, _) = ctx.list_versions(handle.object(), at, &tool_id, LIST_AGE, Class::Interactive).await?;
             let tool = ctx.remote.tool(at, &tool_id, LIST_AGE, Class::Interactive).await?;
             let path = &handle.object().spec.project_path;
             let outcome = refusal::outcome(&error, elapsed, path, &versions, tool.as_deref());

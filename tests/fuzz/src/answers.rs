@@ -79,7 +79,7 @@ fn sign_in() -> Bytes {
 }
 
 fn permit(client: &Client, operation: Operation) -> Permit {
-    match client.account().claim(operation, Class::Interactive, "fuzz", Arc::new(|| {})) {
+    match client.account().claim(operation, Class::Interactive, "party", "fuzz", Arc::new(|| {})) {
         Claim::Granted(permit) => permit,
         Claim::Queued { .. } => panic!("the first call needs no queue"),
     }
