@@ -37,6 +37,8 @@ fn versions_of_one_apply_are_published_in_their_order_and_once() {
     let counts = |object: &serde_json::Value| object["status"]["activeVersions"] == json!(4);
     let tool = world.wait_for("Tool", "weather", counts, "counts four versions");
     assert_eq!(field(&tool, "latestVersion"), "2.0.0");
+    let published = |events: &[(String, String)]| events.iter().any(|(reason, _)| reason == "Succeeded");
+    world.until("an Event tells of a version", || published(&world.events("weather-1.0.0")));
     world.finish();
 }
 

@@ -13,13 +13,23 @@ use super::memory::{LONGEST_RETRY, jittered};
 use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_service_error};
 use crate::kubernetes::conditions::{MESSAGE_LIMIT, State, Verdict};
 use crate::kubernetes::events;
-use crate::kubernetes::object::{self, Handle};
+use crate::kubernetes::object::{self, Handle, Witness};
+use crate::kubernetes::watch::{Cache, Change};
 use crate::resources::annotations;
 use crate::resources::{CommonStatus, Reason, Resource};
 use crate::text::short;
 
 /// What a kind does; the rest is common.
 pub trait Kind: Resource {
+    /// The objects of this kind.
+    fn cache(ctx: &Context) -> &Cache<Self>;
+
+    /// Wakes others that a change concerns.
+    fn tell_others(ctx: &Context, change: &Change<Self>);
+
+    /// Whether a new object that becomes Ready is worth an Event.
+    const READY_IS_NEWS: bool = false;
+
     /// Longest delay after a failure.
     const LONGEST_RETRY: Duration = LONGEST_RETRY;
 
@@ -47,6 +57,10 @@ pub struct Visit {
     /// The object was Ready at this very generation: only what is due is looked at.
     pub settled: bool,
 }
+
+/// A new object that waits for others, which are new as well as a rule, says so after this time only: most have what they wait
+/// for by then, and each write counts where thousands of objects are applied.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// When to look again, if nothing wakes the object before.
 type Again = Option<Duration>;
@@ -79,12 +93,14 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Again {
     }
 }
 
-async fn visit<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Again, Failure> {
+async fn visit<K: Kind>(object: Arc<K>, ctx: &Arc<Context>) -> Result<Again, Failure> {
     let uid = object.uid().unwrap_or_default();
-    let mut handle = Handle::new(ctx.client.clone(), ctx.may_write(), (*object).clone());
+    let witness = Arc::new(WriteThrough(Arc::clone(ctx)));
+    let mut handle = Handle::new(ctx.client.clone(), ctx.may_write(), witness, (*object).clone());
     ctx.memory.visits(&uid);
     let mut status = handle.status();
     let requested = handle.requested();
+    let requested_now = requested.is_some();
     let outcome = match steps(&mut handle, &mut status, requested.is_some(), ctx).await {
         Ok(outcome) => outcome,
         Err(interrupt) => match outcome_of(interrupt, &handle, ctx) {
@@ -108,14 +124,33 @@ async fn visit<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Again, Failure>
         ctx.memory.left(&uid, &handle.status());
         return next::<K>(&outcome, &uid, ctx);
     };
+    let grace = GRACE.saturating_sub(ctx.memory.known_for(&uid));
+    if !requested_now && is_passing(&verdict, handle.object()) && !grace.is_zero() {
+        ctx.memory.left(&uid, &handle.status());
+        return next::<K>(&Outcome::Unchanged { again: grace }, &uid, ctx);
+    }
     let (before, now) = (handle.object().clone(), ctx.clock.now());
-    ctx.memory.left(&uid, &handle.next_status(status.clone(), &verdict, now));
     match handle.write_status(status, &verdict, now).await {
         Ok(true) => announce(&before, &verdict, ctx).await,
-        Ok(false) => {}
+        Ok(false) => ctx.memory.left(&uid, &handle.status()),
         Err(error) => return failed::<K>(&error, &uid, ctx),
     }
     next::<K>(&outcome, &uid, ctx)
+}
+
+/// What is written is in the cache at once, and wakes whom it concerns without the detour of the watch.
+struct WriteThrough(Arc<Context>);
+
+impl<K: Kind> Witness<K> for WriteThrough {
+    fn writes(&self, object: &K, status: &K::Status) {
+        self.0.memory.left(&object.uid().unwrap_or_default(), status);
+    }
+
+    fn wrote(&self, object: &K) {
+        if let Some(change) = K::cache(&self.0).wrote(object.clone()) {
+            K::tell_others(&self.0, &change);
+        }
+    }
 }
 
 /// The one decision that all kinds share: what is to be done with the object at all.
@@ -189,20 +224,43 @@ async fn let_go<K: Kind>(mut handle: Handle<K>, message: &str, ctx: &Context) ->
     }
 }
 
-/// One Event for each change of outcome; progress and queues are not worth one.
-async fn announce<K: Kind>(before: &K, verdict: &Verdict, ctx: &Context) {
-    let known = before.condition("Ready").map(|c| (c.status.as_str() == "True", c.reason.as_str()));
-    let now = (verdict.state == State::Ready, verdict.reason.as_str());
-    let quiet = matches!(
+/// Whether a verdict only says that others come first, and takes nothing back that the status says.
+fn is_passing<K: Kind>(verdict: &Verdict, object: &K) -> bool {
+    let others_first = matches!(
         verdict.reason,
-        Reason::Progressing | Reason::QueuedForBudget | Reason::VersionPending | Reason::VariablesNotSynced
+        Reason::Progressing | Reason::ToolNotReady | Reason::VariablesNotSynced | Reason::VersionPending
     );
-    if quiet || known == Some(now) {
+    others_first && verdict.state == State::Reconciling && !object.is_ready() && !object.is_stalled()
+}
+
+/// Reasons that are no news: what they wait for tells itself, or is in the status of the object.
+const ROUTINE: [Reason; 7] = [
+    Reason::Progressing,
+    Reason::Publishing,
+    Reason::QueuedForBudget,
+    Reason::VersionPending,
+    Reason::VariablesNotSynced,
+    Reason::ToolNotReady,
+    Reason::OrganizationNotReady,
+];
+
+/// Whether an outcome is worth an Event: a change of it that is no routine. That a new object is Ready is routine as well,
+/// unless its kind makes an Event of it.
+fn is_news<K: Kind>(before: &K, verdict: &Verdict) -> bool {
+    let is_routine = |reason: &str| ROUTINE.iter().any(|routine| routine.as_str() == reason);
+    let known = before.condition("Ready").map(|c| (c.status.as_str() == "True", c.reason.as_str()));
+    let is_ready = verdict.state == State::Ready;
+    let went_well = is_ready && !K::READY_IS_NEWS && known.is_none_or(|(_, reason)| is_routine(reason));
+    known != Some((is_ready, verdict.reason.as_str())) && !is_routine(verdict.reason.as_str()) && !went_well
+}
+
+/// One Event for each outcome that is news.
+async fn announce<K: Kind>(before: &K, verdict: &Verdict, ctx: &Context) {
+    if !is_news(before, verdict) {
         return;
     }
     let kind = match verdict.state {
         State::Ready | State::Suspended { .. } => events::Kind::Normal,
-        State::Reconciling if verdict.reason == Reason::Publishing => events::Kind::Normal,
         State::Reconciling | State::Stalled => events::Kind::Warning,
     };
     tracing::info!(object = %before.describe(), reason = %verdict.reason, message = %verdict.message, "outcome");

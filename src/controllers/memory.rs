@@ -34,6 +34,7 @@ struct Remembered {
     looked: Option<Instant>,
     missing: Option<Instant>,
     left: Left,
+    met: Option<Instant>,
 }
 
 /// The status that the visits of an object have left behind.
@@ -99,7 +100,16 @@ impl Memory {
 
     /// A visit begins, from what the cache shows: what the cache is told of the status from now on, the visit does not know.
     pub fn visits(&self, uid: &str) {
-        self.with(uid, |object| object.left = Left::Open);
+        self.with(uid, |object| {
+            object.left = Left::Open;
+            object.met.get_or_insert_with(Instant::now);
+        });
+    }
+
+    /// How long ago the object was visited for the first time.
+    #[must_use]
+    pub fn known_for(&self, uid: &str) -> Duration {
+        self.with(uid, |object| object.met).map_or(Duration::ZERO, |met| met.elapsed())
     }
 
     /// The visit leaves this status behind, as far as it knows: its write may be lost, and the cache that it started

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::connection::Established;
-use crate::amigo::types::{Tool, ToolVersion};
+use crate::amigo::types::{CreateTool, Tag, Tool, ToolVersion};
 use crate::amigo::{self, Asking, Class};
 
 /// Endpoint, organization and tool id.
@@ -117,6 +117,24 @@ impl Remote {
     pub fn was_deprecated(&self, at: &Established, id: &str) -> bool {
         let Ok(deprecated) = self.deprecated.lock() else { return false };
         deprecated.get(&key(at, id)).is_some_and(|since| since.elapsed() < DEPRECATION_SPREADS)
+    }
+
+    /// The tool was created just now: how it is is known, and that it has no versions.
+    pub fn made_tool(&self, at: &Established, id: &str, sent: &CreateTool) {
+        let tags = sent.tags.iter().map(|(key, value)| Tag { key: key.clone(), value: value.clone() });
+        let tool = Tool {
+            id: id.to_owned(),
+            org_id: at.organization.clone(),
+            name: sent.name.clone(),
+            description: sent.description.clone(),
+            deprecated: false,
+            envvars: Vec::new(),
+            secret_envvars: Vec::new(),
+            tags: tags.collect(),
+        };
+        let now = Instant::now();
+        keep(&self.tools, key(at, id), &Some(Arc::new(tool)), now);
+        keep(&self.versions, key(at, id), &Arc::default(), now);
     }
 
     /// The tool was written, and how it is now is known.

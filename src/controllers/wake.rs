@@ -154,23 +154,29 @@ impl Context {
         concerns_itself(change) || change.new.as_deref().is_some_and(surprises)
     }
 
-    /// Nothing is remembered of an object that is gone, and nobody waits for it.
-    fn forget_if_gone<K: Resource>(&self, change: &Change<K>) {
+    /// The object that has changed is looked at, if that is called for. Nothing is remembered of one that is gone, and it waits
+    /// nowhere.
+    fn look_at<K: Resource>(&self, change: &Change<K>, queue: &Queue) {
         if let (Some(old), None) = (&change.old, &change.new) {
             let uid = old.uid().unwrap_or_default();
             self.memory.forget(&uid);
             self.places.give_up(&uid);
         }
+        if let Some(object) = change.new.as_deref().filter(|_| self.calls_for_a_look(change)) {
+            queue.push(&object.namespace().unwrap_or_default(), &object.name_any());
+        }
     }
 
     /// An Organization changed.
     pub fn organization_changed(&self, change: &Change<Organization>) {
+        self.look_at(change, &self.queues.organizations);
+        self.tell_others_of_organization(change);
+    }
+
+    /// Those whom a change of an Organization concerns are looked at.
+    pub fn tell_others_of_organization(&self, change: &Change<Organization>) {
         let Some(object) = of(change) else { return };
-        self.forget_if_gone(change);
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        if self.calls_for_a_look(change) {
-            self.queues.organizations.push(&namespace, &name);
-        }
         let view = |o: &Organization| {
             (
                 o.metadata.generation,
@@ -233,12 +239,14 @@ impl Context {
 
     /// A Tool changed.
     pub fn tool_changed(&self, change: &Change<Tool>) {
+        self.look_at(change, &self.queues.tools);
+        self.tell_others_of_tool(change);
+    }
+
+    /// Those whom a change of a Tool concerns are looked at.
+    pub fn tell_others_of_tool(&self, change: &Change<Tool>) {
         let Some(object) = of(change) else { return };
-        self.forget_if_gone(change);
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        if self.calls_for_a_look(change) {
-            self.queues.tools.push(&namespace, &name);
-        }
         let view = |t: &Tool| {
             let id = t.status.as_ref().and_then(|s| s.tool_id.clone());
             (t.uid(), id, t.is_stalled(), t.metadata.deletion_timestamp.is_some(), t.metadata.generation)
@@ -277,12 +285,14 @@ impl Context {
 
     /// A ToolVersion changed.
     pub fn version_changed(&self, change: &Change<ToolVersion>) {
+        self.look_at(change, &self.queues.versions);
+        self.tell_others_of_version(change);
+    }
+
+    /// Those whom a change of a ToolVersion concerns are looked at.
+    pub fn tell_others_of_version(&self, change: &Change<ToolVersion>) {
         let Some(object) = of(change) else { return };
-        self.forget_if_gone(change);
-        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        if self.calls_for_a_look(change) {
-            self.queues.versions.push(&namespace, &name);
-        }
+        let namespace = object.namespace().unwrap_or_default();
         let view = |v: &ToolVersion| {
             let status = v.status.clone().unwrap_or_default();
             let at = (v.uid(), v.metadata.generation, v.metadata.deletion_timestamp.is_some());
@@ -302,12 +312,14 @@ impl Context {
 
     /// A ToolEnvSecret changed.
     pub fn variables_changed(&self, change: &Change<ToolEnvSecret>) {
+        self.look_at(change, &self.queues.variables);
+        self.tell_others_of_variables(change);
+    }
+
+    /// Those whom a change of a ToolEnvSecret concerns are looked at.
+    pub fn tell_others_of_variables(&self, change: &Change<ToolEnvSecret>) {
         let Some(object) = of(change) else { return };
-        self.forget_if_gone(change);
-        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        if self.calls_for_a_look(change) {
-            self.queues.variables.push(&namespace, &name);
-        }
+        let namespace = object.namespace().unwrap_or_default();
         let view = |v: &ToolEnvSecret| {
             let status = v.status.clone().unwrap_or_default();
             let at = (v.uid(), v.metadata.generation, v.metadata.deletion_timestamp.is_some());

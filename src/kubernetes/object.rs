@@ -1,5 +1,6 @@
 //! One object in hand during a reconcile: the only place where its status and finalizer are written.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -67,19 +68,28 @@ where
 /// Asks whether this process may write.
 pub type MayWrite = std::sync::Arc<dyn Fn() -> bool + Send + Sync>;
 
+/// Hears of what is written during a reconcile.
+pub trait Witness<K: Resource>: Send + Sync {
+    /// This status is about to be written.
+    fn writes(&self, object: &K, status: &K::Status);
+    /// The server has the object like this now.
+    fn wrote(&self, object: &K);
+}
+
 /// An object during its reconcile.
 pub struct Handle<K: Resource> {
     api: Api<K>,
     may_write: MayWrite,
+    witness: Arc<dyn Witness<K>>,
     object: K,
 }
 
 impl<K: Resource> Handle<K> {
     /// Takes an object in hand as the cache shows it.
     #[must_use]
-    pub fn new(client: Client, may_write: MayWrite, object: K) -> Self {
+    pub fn new(client: Client, may_write: MayWrite, witness: Arc<dyn Witness<K>>, object: K) -> Self {
         let api = Api::namespaced(client, &object.namespace().unwrap_or_default());
-        Self { api, may_write, object }
+        Self { api, may_write, witness, object }
     }
 
     /// The object, as last read or written.
@@ -133,6 +143,7 @@ impl<K: Resource> Handle<K> {
         if status == before {
             return Ok(false);
         }
+        self.witness.writes(&self.object, &status);
         for _ in 0..STATUS_ATTEMPTS {
             if !(self.may_write)() {
                 return Err(Error::NotLeader);
@@ -143,6 +154,7 @@ impl<K: Resource> Handle<K> {
             match bounded(self.api.replace_status(&name, &PostParams::default(), &next)).await {
                 Ok(written) => {
                     self.object = written;
+                    self.witness.wrote(&self.object);
                     return Ok(true);
                 }
                 Err(Error::Server(error)) if is_conflict(&error) => self.refresh(&before).await?,
@@ -177,7 +189,9 @@ impl<K: Resource> Handle<K> {
         }
         let mut finalizers = self.object.finalizers().to_vec();
         finalizers.push(FINALIZER.to_owned());
-        self.patch_finalizers(&finalizers).await
+        self.patch_finalizers(&finalizers).await?;
+        self.witness.wrote(&self.object);
+        Ok(())
     }
 
     /// Removes the finalizer: the object goes.

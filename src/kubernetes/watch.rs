@@ -1,5 +1,6 @@
 //! Watches that keep a cache with an index, and tell what changed. One unreadable object neither stops the watch nor
-//! counts as deleted: its last readable state stays.
+//! counts as deleted: its last readable state stays. What the operator writes itself is taken in at once, ahead of the watch,
+//! so that the next look does not start from before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -46,20 +47,28 @@ pub struct Change<K> {
 /// The objects, in the order of their names, and the index over them.
 #[derive(Debug)]
 struct Store<K> {
-    objects: BTreeMap<Key, Arc<K>>,
+    objects: BTreeMap<Key, Entry<K>>,
     index: BTreeMap<String, BTreeSet<Key>>,
+}
+
+#[derive(Debug)]
+struct Entry<K> {
+    object: Arc<K>,
+    /// It is the answer to a write, which the watch has not told of yet.
+    ahead: bool,
 }
 
 /// The objects of one kind as the watch last saw them.
 #[derive(Debug)]
 pub struct Cache<K: Watchable> {
     store: Arc<RwLock<Store<K>>>,
+    entries: fn(&K) -> Vec<String>,
     listed: channel::Receiver<bool>,
 }
 
 impl<K: Watchable> Clone for Cache<K> {
     fn clone(&self) -> Self {
-        Self { store: Arc::clone(&self.store), listed: self.listed.clone() }
+        Self { store: Arc::clone(&self.store), entries: self.entries, listed: self.listed.clone() }
     }
 }
 
@@ -77,7 +86,7 @@ impl<K: Watchable> Cache<K> {
     /// One object.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        self.read().objects.get(&(namespace.to_owned(), name.to_owned())).cloned()
+        self.read().objects.get(&(namespace.to_owned(), name.to_owned())).map(|entry| Arc::clone(&entry.object))
     }
 
     /// The objects whose index has this entry, in the order of their names.
@@ -85,13 +94,13 @@ impl<K: Watchable> Cache<K> {
     pub fn by(&self, entry: &str) -> Vec<Arc<K>> {
         let store = self.read();
         let keys = store.index.get(entry).into_iter().flatten();
-        keys.filter_map(|key| store.objects.get(key).cloned()).collect()
+        keys.filter_map(|key| store.objects.get(key)).map(|entry| Arc::clone(&entry.object)).collect()
     }
 
     /// All objects, in the order of their names.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<K>> {
-        self.read().objects.values().cloned().collect()
+        self.read().objects.values().map(|entry| Arc::clone(&entry.object)).collect()
     }
 
     /// How many objects there are.
@@ -105,12 +114,36 @@ impl<K: Watchable> Cache<K> {
     pub fn is_empty(&self) -> bool {
         self.read().objects.is_empty()
     }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Store<K>> {
+        self.store.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes in the server's answer to a write. Nothing changes where the watch was quicker, or the object is gone.
+    #[must_use]
+    pub fn wrote(&self, object: K) -> Option<Change<K>> {
+        let mut store = self.write();
+        let at = key(&object);
+        let known = store.objects.get(&at).map(|entry| Arc::clone(&entry.object))?;
+        if known.meta().uid != object.meta().uid || !is_newer(&object, &known) {
+            return None;
+        }
+        Some(store.put(at, object, self.entries, true))
+    }
+}
+
+/// Whether an object is a later state than another. What cannot be compared is.
+fn is_newer<K: kube::Resource>(object: &K, than: &K) -> bool {
+    let version = |object: &K| object.meta().resource_version.as_ref()?.parse::<u64>().ok();
+    match (version(object), version(than)) {
+        (Some(object), Some(than)) => object > than,
+        _ => true,
+    }
 }
 
 /// The writing side of a [`Cache`]. Several scopes (namespaces) feed one cache, which is complete once each was listed.
 pub struct Feed<K: Watchable> {
     cache: Cache<K>,
-    entries: fn(&K) -> Vec<String>,
     scopes: Vec<Scope<K>>,
     listed: channel::Sender<bool>,
 }
@@ -127,9 +160,9 @@ impl<K: Watchable> Feed<K> {
     pub fn new(scopes: usize, entries: fn(&K) -> Vec<String>) -> Self {
         let (listed, receiver) = channel::channel(false);
         let store = Store { objects: BTreeMap::new(), index: BTreeMap::new() };
-        let cache = Cache { store: Arc::new(RwLock::new(store)), listed: receiver };
+        let cache = Cache { store: Arc::new(RwLock::new(store)), entries, listed: receiver };
         let scopes = (0..scopes).map(|_| Scope { listing: None, members: BTreeSet::new(), listed: false }).collect();
-        Self { cache, entries, scopes, listed }
+        Self { cache, scopes, listed }
     }
 
     /// The reading side.
@@ -162,7 +195,7 @@ impl<K: Watchable> Feed<K> {
             Event::Apply(guard) => match self.readable(guard) {
                 Some(object) => {
                     self.scopes[scope].members.insert(key(&object));
-                    vec![self.apply(object)]
+                    self.apply(object, false).into_iter().collect()
                 }
                 None => Vec::new(),
             },
@@ -202,36 +235,50 @@ impl<K: Watchable> Feed<K> {
         self.scopes[scope].members = members;
         self.scopes[scope].listed = true;
         let mut changes: Vec<Change<K>> = gone.iter().filter_map(|key| self.delete(key)).collect();
-        changes.extend(listing.into_iter().map(|object| self.apply(object)).collect::<Vec<_>>());
+        changes.extend(listing.into_iter().filter_map(|object| self.apply(object, true)));
         if self.scopes.iter().all(|scope| scope.listed) {
             self.listed.send_replace(true);
         }
         changes
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Store<K>> {
-        self.cache.store.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn apply(&self, object: K) -> Change<K> {
-        let (at, new) = (key(&object), Arc::new(object));
-        let mut store = self.write();
-        let old = store.objects.insert(at.clone(), Arc::clone(&new));
-        store.reindex(&at, self.entries, old.as_deref(), Some(&new));
-        Change { old, new: Some(new) }
+    /// Nothing changes where the cache is ahead of the watch. After a list that is so no more: a server that was restored from
+    /// a backup counts from an earlier version on.
+    fn apply(&self, object: K, listed: bool) -> Option<Change<K>> {
+        let at = key(&object);
+        let mut store = self.cache.write();
+        if let Some(entry) = store.objects.get_mut(&at).filter(|entry| entry.ahead) {
+            let is_ahead = entry.object.meta().uid == object.meta().uid && !is_newer(&object, &*entry.object);
+            entry.ahead = is_newer(&*entry.object, &object) && !listed;
+            if is_ahead {
+                return None;
+            }
+        }
+        Some(store.put(at, object, self.cache.entries, false))
     }
 
     fn delete(&self, at: &Key) -> Option<Change<K>> {
-        let mut store = self.write();
-        let old = store.objects.remove(at)?;
-        store.reindex(at, self.entries, Some(&old), None);
+        let mut store = self.cache.write();
+        let old = store.objects.remove(at)?.object;
+        store.reindex(at, self.cache.entries, Some(&old), None);
         Some(Change { old: Some(old), new: None })
     }
 }
 
 impl<K> Store<K> {
+    fn put(&mut self, at: Key, object: K, entries: fn(&K) -> Vec<String>, ahead: bool) -> Change<K> {
+        let new = Arc::new(object);
+        let old = self.objects.insert(at.clone(), Entry { object: Arc::clone(&new), ahead }).map(|entry| entry.object);
+        self.reindex(&at, entries, old.as_deref(), Some(&new));
+        Change { old, new: Some(new) }
+    }
+
     fn reindex(&mut self, at: &Key, entries: fn(&K) -> Vec<String>, old: Option<&K>, new: Option<&K>) {
-        for entry in old.map(entries).unwrap_or_default() {
+        let (old, new) = (old.map(entries).unwrap_or_default(), new.map(entries).unwrap_or_default());
+        if old == new {
+            return;
+        }
+        for entry in old {
             if let Some(members) = self.index.get_mut(&entry) {
                 members.remove(at);
                 if members.is_empty() {
@@ -239,7 +286,7 @@ impl<K> Store<K> {
                 }
             }
         }
-        for entry in new.map(entries).unwrap_or_default() {
+        for entry in new {
             self.index.entry(entry).or_default().insert(at.clone());
         }
     }
@@ -342,6 +389,40 @@ mod tests {
         assert_eq!(gone.len(), 1);
         assert!(gone[0].new.is_none());
         assert!(cache.get("travel", "traffic").is_some());
+    }
+
+    #[test]
+    fn the_cache_is_ahead_of_the_watch_until_that_has_caught_up() {
+        let at = |version: &str, uid: &str| {
+            let DeserializeGuard(Ok(mut tool)) = guard("weather", "acme") else { unreachable!("it is readable") };
+            tool.metadata.resource_version = Some(version.into());
+            tool.metadata.uid = Some(uid.into());
+            tool
+        };
+        let mut feed = Feed::new(1, entries);
+        let cache = feed.cache();
+        let shown = || cache.get("travel", "weather").and_then(|tool| tool.resource_version());
+        let apply = |feed: &mut Feed<Tool>, version: &str, uid: &str| {
+            !feed.take(0, Event::Apply(DeserializeGuard(Ok(at(version, uid))))).is_empty()
+        };
+        assert!(cache.wrote(at("9", "a")).is_none(), "what is not there, or is gone, does not come by a write");
+        assert!(apply(&mut feed, "9", "a"));
+        assert!(cache.wrote(at("9", "a")).is_none(), "the watch was quicker");
+        assert!(cache.wrote(at("11", "b")).is_none(), "another object of that name");
+        assert!(cache.wrote(at("11", "a")).is_some_and(|change| change.old.is_some()));
+        for (version, changes, now) in [("10", false, "11"), ("11", false, "11"), ("12", true, "12"), ("3", true, "3")]
+        {
+            assert_eq!((apply(&mut feed, version, "a"), shown().as_deref()), (changes, Some(now)), "{version}");
+        }
+        assert!(cache.wrote(at("20", "a")).is_some());
+        assert!(apply(&mut feed, "4", "b"), "a new object begins anew");
+        assert!(cache.wrote(at("20", "b")).is_some());
+        for changes in [false, true] {
+            feed.take(0, Event::Init);
+            feed.take(0, Event::InitApply(DeserializeGuard(Ok(at("5", "b")))));
+            assert_eq!(!feed.take(0, Event::InitDone).is_empty(), changes, "a list may have begun before the write");
+        }
+        assert_eq!(shown().as_deref(), Some("5"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::amigo::{self, ClientOptions, Credentials, Endpoint, Revision};
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::object::Handle;
 use crate::kubernetes::secrets;
-use crate::kubernetes::watch::{Key, key};
+use crate::kubernetes::watch::{Cache, Change, Key, key};
 use crate::resources::annotations::{self, CONFIRM_DEPRECATIONS};
 use crate::resources::organization::ApiRevision;
 use crate::resources::{Organization, OrganizationStatus, Reason, Resource};
@@ -29,6 +29,16 @@ const HELD_LOOK: Duration = Duration::from_secs(60);
 const OUTAGE_LOOK: Duration = Duration::from_secs(30);
 
 impl Kind for Organization {
+    const READY_IS_NEWS: bool = true;
+
+    fn cache(ctx: &Context) -> &Cache<Self> {
+        &ctx.organizations
+    }
+
+    fn tell_others(ctx: &Context, change: &Change<Self>) {
+        ctx.tell_others_of_organization(change);
+    }
+
     /// Everything waits for the sign-in.
     const LONGEST_RETRY: Duration = Duration::from_secs(60);
 

@@ -21,7 +21,7 @@ use crate::amigo::types::{CreateTool, ModifyTool, Tag, Tool as RemoteTool};
 use crate::amigo::{self, Claim, Class, Effect, Operation, Permit};
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::object::Handle;
-use crate::kubernetes::watch::key;
+use crate::kubernetes::watch::{Cache, Change, key};
 use crate::resources::annotations::{self, RECREATE};
 use crate::resources::tool::{DeletionPolicy, ManagementPolicy};
 use crate::resources::{Reason, Resource, Tool, ToolStatus};
@@ -30,6 +30,14 @@ use crate::resources::{Reason, Resource, Tool, ToolStatus};
 const STEPS: usize = 6;
 
 impl Kind for Tool {
+    fn cache(ctx: &Context) -> &Cache<Self> {
+        &ctx.tools
+    }
+
+    fn tell_others(ctx: &Context, change: &Change<Self>) {
+        ctx.tell_others_of_tool(change);
+    }
+
     async fn apply(
         handle: &mut Handle<Self>,
         status: &mut ToolStatus,
@@ -149,9 +157,12 @@ async fn synchronise(
                     None => create_permit(handle, connection, ctx)?,
                 };
                 if let Some(id) = create(&body, permit, connection).await? {
-                    status.tool_id = Some(id);
+                    status.tool_id = Some(id.clone());
                     status.active_versions = Some(0);
-                    record(handle, status, ctx).await?;
+                    ctx.remote.made_tool(&connection.established, &id, &body);
+                    if wants_specifier(&tool) {
+                        record(handle, status, ctx).await?;
+                    }
                     return Ok(None);
                 }
                 named = Some(by_name(&desired, connection, class, ctx).await?);
@@ -277,7 +288,7 @@ async fn write_ahead(handle: &mut Handle<Tool>, status: &ToolStatus, ctx: &Conte
     Ok(())
 }
 
-/// Writes the id down at once, so that what follows cannot lose it.
+/// Writes the id down at once where more is to be done in the same visit, so that what follows cannot lose it.
 async fn record(handle: &mut Handle<Tool>, status: &ToolStatus, ctx: &Context) -> Result<(), Interrupt> {
     let message = "the tool was created".to_owned();
     let verdict = Verdict { state: State::Reconciling, reason: Reason::Progressing, message };

@@ -30,19 +30,25 @@ use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::events;
 use crate::kubernetes::object::{Handle, has_finalizer};
 use crate::kubernetes::secrets;
+use crate::kubernetes::watch::{Cache, Change};
 use crate::resources::tool_env_secret::{SyncedVariable, Visibility};
 use crate::resources::{Reason, Resource, ToolEnvSecret, ToolEnvSecretStatus};
 
 /// How long a new or changed object waits for others of the same tool, so that they share one call.
 const GATHERING: Duration = Duration::from_millis(200);
 
-/// What was read of the tool before others were gathered is good enough for the turn that follows.
-const ANNOUNCED_AGE: Duration = Duration::from_secs(2);
-
 /// How often a delta is decided anew in one visit, because the service has other names than were read.
-const ATTEMPTS: usize = 2;
+const ATTEMPTS: usize = 3;
 
 impl Kind for ToolEnvSecret {
+    fn cache(ctx: &Context) -> &Cache<Self> {
+        &ctx.variables
+    }
+
+    fn tell_others(ctx: &Context, change: &Change<Self>) {
+        ctx.tell_others_of_variables(change);
+    }
+
     async fn apply(
         handle: &mut Handle<Self>,
         status: &mut ToolEnvSecretStatus,
@@ -157,11 +163,16 @@ impl Sync<'_> {
             return Ok(self.ready(&uid, status, own));
         }
         let class = if visit.settled && rewrite { Class::Rewrite } else { Class::Interactive };
-        // The Tool's own resync keeps the snapshot young; a read of ours would wait for others and hold a rotation up.
-        let mut age = if visit.settled { period * 2 } else { ANNOUNCED_AGE };
+        // What the resync has read will do: where it is out of date the service refuses what follows from it. A read of ours
+        // would hold a rotation up. Only what would be told to a person is looked up first.
+        let mut age = if visit.requested { Duration::ZERO } else { period * 2 };
         for attempt in 1..=ATTEMPTS {
             let remote = self.remote_tool(age, Class::Interactive).await?;
             let plan = self.plan(handle.object(), members, &remote, rewrite.then_some(uid.as_str())).await?;
+            if !age.is_zero() && finds_fault(&plan, own) {
+                age = Duration::ZERO;
+                continue;
+            }
             self.write_ahead(handle, status, &plan).await?;
             match self.send(handle, members, &plan.delta, class).await? {
                 Answer::Done => {
@@ -233,7 +244,8 @@ impl Sync<'_> {
         status: &mut ToolEnvSecretStatus,
     ) -> Result<(), Interrupt> {
         let members = self.members(handle).await?;
-        let remote = self.remote_tool(Duration::ZERO, Class::Interactive).await?;
+        let period = seconds(self.connection.object.spec.resync.tools_period_seconds);
+        let remote = self.remote_tool(period * 2, Class::Interactive).await?;
         let plan = decide::decide(&members, &remote, None, |_, _, _| Freshness::Sent);
         self.write_ahead(handle, status, &plan).await
     }
@@ -380,6 +392,11 @@ fn write_down(status: &mut ToolEnvSecretStatus, variables: &[SyncedVariable]) ->
     status.variables.sort_by(|a, b| a.name.cmp(&b.name));
     status.synced_generation = None;
     true
+}
+
+/// Whether the plan finds more in the object's way than its manifest and Secrets alone.
+fn finds_fault(plan: &Plan, own: &Member) -> bool {
+    plan.shares.get(&own.uid).is_some_and(|share| share.problems != own.resolved.problems)
 }
 
 /// How the service took a delta.

@@ -17,6 +17,9 @@ use crate::resources::tool_version::Wanted;
 /// published in their order whatever order they arrive in.
 pub const SETTLING: Duration = Duration::from_secs(5);
 
+/// The same for a version that no other could go before: only the tool's variables may still be on their way.
+const SETTLING_OF_THE_NEXT: Duration = Duration::from_secs(2);
+
 /// How far the service's clock may be behind ours.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
 
@@ -257,9 +260,16 @@ fn settling(s: &Situation<'_>) -> Duration {
     let youngest = unpublished.map(|other| other.created).chain([s.created]).flatten().max();
     let Some(youngest) = youngest else { return Duration::ZERO };
     let age = s.now.duration_since(youngest);
-    let wait = SignedDuration::try_from(SETTLING).unwrap_or_default();
+    let wait = SignedDuration::try_from(if is_next(s) { SETTLING_OF_THE_NEXT } else { SETTLING }).unwrap_or_default();
     // An object from the future tells that the clocks differ: nothing can be waited for then.
     if age < -wait { Duration::ZERO } else { Duration::try_from(wait - age).unwrap_or(Duration::ZERO) }
+}
+
+/// Whether the object wants the lowest number that can be published, so that no other version can go before it.
+fn is_next(s: &Situation<'_>) -> bool {
+    let highest = s.versions.iter().map(|version| version.version).max();
+    let lowest = legal(highest).first().map(|(_, lowest)| *lowest);
+    matches!((s.wanted, lowest), (Wanted::Version(wanted), Some(lowest)) if wanted == lowest)
 }
 
 /// Unpublished versions of one tool go in ascending order, and exact versions before bumps.

@@ -26,7 +26,7 @@ use crate::amigo::types::{BumpType, ToolVersion as RemoteVersion, VersionNumber}
 use crate::amigo::{Claim, Class, Effect, Operation, Permit, PublishRequest};
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::object::Handle;
-use crate::kubernetes::watch::key;
+use crate::kubernetes::watch::{Cache, Change, key};
 use crate::resources::tool_version::{PublishIntent, Wanted};
 use crate::resources::{Reason, Resource, Tool, ToolVersion, ToolVersionStatus};
 use crate::text::short;
@@ -38,6 +38,17 @@ const LIST_AGE: Duration = Duration::from_secs(30);
 const EVIDENCE_AGE: Duration = Duration::from_secs(10);
 
 impl Kind for ToolVersion {
+    /// A version is there for good.
+    const READY_IS_NEWS: bool = true;
+
+    fn cache(ctx: &Context) -> &Cache<Self> {
+        &ctx.versions
+    }
+
+    fn tell_others(ctx: &Context, change: &Change<Self>) {
+        ctx.tell_others_of_version(change);
+    }
+
     async fn apply(
         handle: &mut Handle<Self>,
         status: &mut ToolVersionStatus,
