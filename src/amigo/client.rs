@@ -121,9 +121,14 @@ impl Client {
         reads::all_tools(self, turn, query, asking.class, has_it).await
     }
 
+    /// The active tools that have a tag of this key, from a sweep over all pages; many share one.
+    pub async fn tools_with_key(&self, key: &str, class: Class) -> Result<Arc<Vec<Tool>>, Error> {
+        self.reads.sweep(self, Some(key), class).await
+    }
+
     /// The active tool of a name, from a sweep over all pages that began after this was asked; many share one sweep.
     pub async fn tool_by_name(&self, name: &str, class: Class) -> Result<Option<Tool>, Error> {
-        let tools = self.reads.sweep(self, class).await?;
+        let tools = self.reads.sweep(self, None, class).await?;
         Ok(tools.iter().find(|tool| !tool.deprecated && tool.name == name).cloned())
     }
 

@@ -50,7 +50,7 @@ type Found = Arc<BTreeMap<String, Tool>>;
 #[derive(Default)]
 pub struct Reads {
     batches: Mutex<Vec<Batch>>,
-    sweeps: Open<(), Arc<Vec<Tool>>>,
+    sweeps: Open<Option<String>, Arc<Vec<Tool>>>,
     versions: Open<String, Vec<ToolVersion>>,
 }
 
@@ -102,17 +102,20 @@ impl Reads {
         read
     }
 
-    /// All active tools.
-    pub async fn sweep(&self, client: &Client, class: Class) -> Result<Arc<Vec<Tool>>, Error> {
-        let client = client.clone();
+    /// All active tools; of them those with a tag of this key, if one is given.
+    pub async fn sweep(&self, client: &Client, key: Option<&str>, class: Class) -> Result<Arc<Vec<Tool>>, Error> {
+        let (client, key) = (client.clone(), key.map(str::to_owned));
         let operation = Operation::ListTools;
-        let sweep = |begin: Begin<(), _>| async move {
+        let wanted = key.clone();
+        let sweep = |begin: Begin<Option<String>, _>| async move {
             tokio::time::sleep(GATHERING).await;
             let turn = client.turn(operation, class).await;
             begin.now();
-            all_tools(&client, turn?, active_tools(), class, |_| true).await.map(Arc::new)
+            let tags = wanted.iter().map(|key| format!("{key}:*")).collect();
+            let has_it = |tool: &Tool| wanted.as_ref().is_none_or(|key| tool.tag(key).is_some());
+            all_tools(&client, turn?, ListTools { tags, ..active_tools() }, class, has_it).await.map(Arc::new)
         };
-        self.sweeps.join((), class, operation, sweep).await
+        self.sweeps.join(key, class, operation, sweep).await
     }
 
     /// All versions of a tool.

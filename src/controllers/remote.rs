@@ -1,6 +1,6 @@
 //! What this process last read of the service, by organization and tool, so that several objects share one read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,7 +28,21 @@ pub struct Remote {
     tools: Snapshots<Option<Arc<Tool>>>,
     versions: Snapshots<Arc<Vec<ToolVersion>>>,
     deprecated: Mutex<BTreeMap<Key, Instant>>,
+    marks: Mutex<Marks>,
 }
+
+/// Which marks the tools of an organization carry.
+#[derive(Debug, Default)]
+struct Marks {
+    /// By endpoint and organization: when they were read, and what was found.
+    found: BTreeMap<(String, String), (Instant, BTreeSet<String>)>,
+    /// Those that this process has set, or tried to, as keys.
+    sent: BTreeSet<Key>,
+}
+
+/// How long a mark that was not found counts as absent: nobody but this process sets it, and that it knows of. What somebody
+/// sets by hand meets the name, which is taken, at the latest.
+const ABSENT_FOR: Duration = Duration::from_secs(3600);
 
 /// How long the service may still list as active what was deprecated; it says about a minute.
 const DEPRECATION_SPREADS: Duration = Duration::from_secs(180);
@@ -137,6 +151,30 @@ impl Remote {
         keep(&self.versions, key(at, id), &Arc::default(), now);
     }
 
+    /// All tools of the organization that carry a mark were read, from this time on.
+    pub fn note_marks<'m>(&self, at: &Established, began: Instant, marks: impl Iterator<Item = &'m str>) {
+        if let Ok(mut all) = self.marks.lock() {
+            let found = marks.map(|mark| mark.trim().to_owned()).collect();
+            all.found.insert((at.endpoint.clone(), at.organization.clone()), (began, found));
+        }
+    }
+
+    /// This process is about to set the mark.
+    pub fn sends_mark(&self, at: &Established, mark: &str) {
+        if let Ok(mut all) = self.marks.lock() {
+            all.sent.insert(key(at, mark));
+        }
+    }
+
+    /// Whether it is known that no tool carries the mark. `false` says nothing.
+    #[must_use]
+    pub fn lacks_mark(&self, at: &Established, mark: &str) -> bool {
+        let Ok(all) = self.marks.lock() else { return false };
+        let found = all.found.get(&(at.endpoint.clone(), at.organization.clone()));
+        let absent = found.is_some_and(|(began, marks)| began.elapsed() < ABSENT_FOR && !marks.contains(mark));
+        absent && !all.sent.contains(&key(at, mark))
+    }
+
     /// The tool was written, and how it is now is known.
     pub fn change_tool(&self, at: &Established, id: &str, change: impl FnOnce(&mut Tool)) {
         if let Ok(mut tools) = self.tools.lock()
@@ -235,6 +273,20 @@ mod tests {
         remote.note_deprecated(&acme, "c");
         let kept: Vec<_> = remote.deprecated.lock().unwrap().keys().map(|(_, _, id)| id.clone()).collect();
         assert_eq!(kept, ["b", "c"], "what has lapsed takes no room");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_mark_is_known_to_be_absent_only_where_it_was_looked_for_and_not_set() {
+        let (remote, acme, other) = (Remote::default(), at("acme"), at("other"));
+        assert!(!remote.lacks_mark(&acme, "a"), "nobody has looked");
+        remote.sends_mark(&acme, "sent before");
+        remote.note_marks(&acme, Instant::now(), [" found ", "another"].into_iter());
+        remote.sends_mark(&acme, "sent after");
+        let absent = |mark: &str| remote.lacks_mark(&acme, mark);
+        assert!(absent("a") && !absent("found") && !absent("sent before") && !absent("sent after"));
+        assert!(!remote.lacks_mark(&other, "a"));
+        tokio::time::advance(ABSENT_FOR).await;
+        assert!(!absent("a"), "that is long ago");
     }
 
     #[tokio::test(start_paused = true)]

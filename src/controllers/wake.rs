@@ -191,7 +191,8 @@ impl Context {
         }
     }
 
-    fn tools_of_organization(&self, namespace: &str, name: &str) -> Vec<Arc<Tool>> {
+    /// The Tools that use an Organization.
+    pub fn tools_of_organization(&self, namespace: &str, name: &str) -> Vec<Arc<Tool>> {
         let mut tools = self.tools.by(&by_organization(namespace, name));
         if self.settings.default_organization.as_ref().is_some_and(|(ns, n)| ns == namespace && n == name) {
             tools.extend(self.tools.by(DEFAULT_ORGANIZATION));

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 use self::decide::{Desired, Observed, Plan};
 use super::Context;
@@ -25,6 +26,9 @@ use crate::kubernetes::watch::{Cache, Change, key};
 use crate::resources::annotations::{self, RECREATE};
 use crate::resources::tool::{DeletionPolicy, ManagementPolicy};
 use crate::resources::{Reason, Resource, Tool, ToolStatus};
+
+/// How many tools the service lists in one answer.
+const TOOLS_A_PAGE: usize = 20;
 
 /// Most steps of one visit: unbind, look, look by name, bind, correct.
 const STEPS: usize = 6;
@@ -142,6 +146,7 @@ async fn synchronise(
             Plan::Bind { id } => status.tool_id = Some(id),
             Plan::Adopt { id, modify } => {
                 write_ahead(handle, status, ctx).await?;
+                ctx.remote.sends_mark(&connection.established, desired.mark);
                 write(handle, &id, &modify, connection, ctx).await?;
                 status.tool_id = Some(id);
             }
@@ -156,6 +161,7 @@ async fn synchronise(
                     Some(permit) => permit,
                     None => create_permit(handle, connection, ctx)?,
                 };
+                ctx.remote.sends_mark(&connection.established, desired.mark);
                 if let Some(id) = create(&body, permit, connection).await? {
                     status.tool_id = Some(id.clone());
                     status.active_versions = Some(0);
@@ -223,7 +229,8 @@ impl Manifest {
     }
 }
 
-/// The active tools with this object's mark. An object that only observes has none.
+/// The active tools with this object's mark. An object that only observes has none. For one that nothing was ever written for,
+/// what is known of all marks will do; where many are new, they are read together.
 async fn marked(
     tool: &Tool,
     desired: &Desired<'_>,
@@ -235,8 +242,26 @@ async fn marked(
         return Ok(Vec::new());
     }
     let at = &connection.established;
+    let is_new = tool.status.as_ref().is_none_or(|status| status.endpoint.is_none());
+    if is_new && !ctx.remote.lacks_mark(at, desired.mark) && is_sweep_cheaper(connection, ctx) {
+        let began = Instant::now();
+        let tools = connection.client().tools_with_key(ownership::OWNER_TAG, class).await?;
+        let marks = tools.iter().filter_map(|tool| tool.tag(ownership::OWNER_TAG).flatten());
+        ctx.remote.note_marks(at, began, marks);
+    }
+    if is_new && ctx.remote.lacks_mark(at, desired.mark) {
+        return Ok(Vec::new());
+    }
     let found = ctx.tools_with_tag(tool, at, (ownership::OWNER_TAG, desired.mark), class).await?;
-    Ok(found.into_iter().filter(|tool| !ctx.remote.was_deprecated(&connection.established, &tool.id)).collect())
+    Ok(found.into_iter().filter(|tool| !ctx.remote.was_deprecated(at, &tool.id)).collect())
+}
+
+/// Whether all marks of the organization take fewer calls to read than those of its new Tools one by one.
+fn is_sweep_cheaper(connection: &Connection, ctx: &Context) -> bool {
+    let (namespace, name) = key(&*connection.object);
+    let tools = ctx.tools_of_organization(&namespace, &name);
+    let bound = tools.iter().filter(|tool| tool.status.as_ref().is_some_and(|status| status.tool_id.is_some())).count();
+    tools.len() - bound > bound / TOOLS_A_PAGE + 1
 }
 
 /// The active tool of this object's name. The service lists a tool for a while after its deprecation.

@@ -220,12 +220,9 @@ fn what_is_applied_together_is_waited_for() {
         given.siblings[0].version_id = version_id.map(str::to_owned);
         assert_eq!(given.decide(), publishes(BumpType::Major, "2.0.0"), "nothing comes of {active} {version_id:?}");
     }
-    for (wanted, versions, settles) in [
-        ("1.0.0", &[][..], 2),
-        ("1.0.1", &["1.0.0"], 2),
-        ("1.1.0", &["1.0.0"], 5),
-        ("2.0.0", &["1.0.0"], 5),
-    ] {
+    for (wanted, versions, settles) in
+        [("1.0.0", &[][..], 2), ("1.0.1", &["1.0.0"], 2), ("1.1.0", &["1.0.0"], 5), ("2.0.0", &["1.0.0"], 5)]
+    {
         let mut next = Given::wants(exactly(wanted)).versions(versions);
         for (age, settled) in [(settles - 1, false), (settles, true)] {
             next.created = NOW - age;
