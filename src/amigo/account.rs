@@ -185,6 +185,12 @@ impl Account {
         self.changed.notify_one();
     }
 
+    /// How many calls may be made in a minute.
+    #[must_use]
+    pub fn allowance(&self, operation: Operation) -> usize {
+        self.on(operation, |limiter, _| limiter.allowance())
+    }
+
     /// A place in the queue for a call, under `key`; asking again keeps it. Parties of one class take turns. Never waits: `wake`
     /// is called when the place is granted, and then asking again gives the permit. A place that is not asked for again in 20
     /// minutes is given up, and one that was granted and is not fetched in 30 seconds.

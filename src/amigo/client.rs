@@ -1,5 +1,6 @@
 //! The calls: what each sends, and what its answer means. Reads come whole or not at all; a write is sent once.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,11 +8,13 @@ use bytes::Bytes;
 use http::Method;
 use jiff::Timestamp;
 
+use super::Shared;
 use super::account::{Account, Asking, Claim, Permit};
 use super::error::Error;
 use super::exchange::{Call, decode, json, segment};
 use super::operation::{Class, Operation};
 use super::query::{ListTools, ListVersions};
+use super::reads::{self, Reads, TOOLS_A_CALL};
 use super::revision::{self, PublishRequest, Revision};
 use super::session::Session;
 use super::specifier::Specifier;
@@ -19,7 +22,6 @@ use super::types::{
     CreateTool, Created, ModifyTool, Published, Tool, ToolPage, ToolVersion, VersionNumber, VersionPage, is_id,
 };
 use super::variables::VariablesDelta;
-use super::{Shared, reads};
 
 /// How long a read waits for its turn behind others before it says so instead.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -110,6 +112,12 @@ impl Client {
     pub async fn tool(&self, id: &str, class: Class) -> Result<Option<Tool>, Error> {
         // One id that the service refuses would fail the call for the others in it.
         self.reads.tool(self, checked(id)?, class).await
+    }
+
+    /// These tools, at most [`TOOLS_A_CALL`], by id; those that no read finds are absent. An id that is none is passed over.
+    pub async fn tools(&self, ids: BTreeSet<String>, class: Class) -> Result<Arc<BTreeMap<String, Tool>>, Error> {
+        let ids = ids.into_iter().filter(|id| is_id(id)).take(TOOLS_A_CALL).collect();
+        Reads::tools(self, ids, class).await
     }
 
     /// The active tools with a tag. The service's filter is not relied upon.

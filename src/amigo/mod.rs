@@ -34,6 +34,7 @@ pub use error::{Effect, Error};
 pub use http::{HttpTransport, InvalidTransport};
 pub use operation::{Class, Operation};
 pub use query::{ListTools, ListVersions};
+pub use reads::TOOLS_A_CALL;
 pub use revision::{PublishRequest, Revision};
 pub use session::{Credentials, InvalidCredentials};
 pub use specifier::{InvalidSpecifier, Specifier};

@@ -16,8 +16,8 @@ use super::operation::{Class, Operation};
 use super::query::{ListTools, ListVersions};
 use super::types::{Tool, ToolVersion};
 
-/// Most ids of one call.
-const IDS_A_CALL: usize = 20;
+/// Most ids of one call, and most tools of one answer.
+pub const TOOLS_A_CALL: usize = 20;
 
 /// How long the first who asks waits for others, when a person waits.
 const GATHERING: Duration = Duration::from_millis(20);
@@ -44,7 +44,7 @@ const ATTEMPTS: usize = 3;
 
 type Read<T> = Shared<BoxFuture<'static, Result<T, Error>>>;
 
-type Found = Arc<BTreeMap<String, Tool>>;
+pub type Found = Arc<BTreeMap<String, Tool>>;
 
 /// The reads of one organization that have not begun yet.
 #[derive(Default)]
@@ -73,7 +73,7 @@ impl Batch {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         let ids = ids.as_mut()?;
         let is_in = self.class <= class && ids.contains(id);
-        let fits = self.class == class && ids.len() < IDS_A_CALL;
+        let fits = self.class == class && ids.len() < TOOLS_A_CALL;
         if is_in || fits {
             ids.insert(id.to_owned());
             return Some(self.read.clone());
@@ -87,6 +87,12 @@ impl Reads {
     pub async fn tool(&self, client: &Client, id: &str, class: Class) -> Result<Option<Tool>, Error> {
         let read = self.join_batch(client, id, class);
         Ok(read.await?.get(id).cloned())
+    }
+
+    /// These tools, in a call of their own.
+    pub async fn tools(client: &Client, ids: BTreeSet<String>, class: Class) -> Result<Found, Error> {
+        let turn = client.turn(Operation::ListTools, class).await?;
+        by_ids(client, &ids, turn, class).await
     }
 
     /// The first batch that takes the id, or a new one.
@@ -190,12 +196,17 @@ async fn read_batch(client: Client, ids: Arc<Mutex<Option<BTreeSet<String>>>>, c
     // While the call waits for its turn, further ids may still come along; taking them closes the batch.
     let turn = client.turn(Operation::ListTools, class).await;
     let ids = ids.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+    by_ids(&client, &ids, turn?, class).await
+}
+
+/// Tools by id; those that are not active are looked for among the deprecated ones.
+async fn by_ids(client: &Client, ids: &BTreeSet<String>, turn: Permit, class: Class) -> Result<Found, Error> {
     let query = |ids: Vec<String>, deprecated| ListTools { ids, deprecated, limit: 20, ..ListTools::default() };
     let mut found: BTreeMap<String, Tool> = BTreeMap::new();
     let all: Vec<String> = ids.iter().cloned().collect();
     let asked_for =
         |tools: Vec<Tool>| tools.into_iter().filter(|tool| ids.contains(&tool.id)).map(|tool| (tool.id.clone(), tool));
-    found.extend(asked_for(client.list_tools_with(turn?, &query(all, None), class).await?.tools));
+    found.extend(asked_for(client.list_tools_with(turn, &query(all, None), class).await?.tools));
     let missing: Vec<String> = ids.iter().filter(|id| !found.contains_key(*id)).cloned().collect();
     if !missing.is_empty() {
         let turn = client.account.acquire(Operation::ListTools, class).await;

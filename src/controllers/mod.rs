@@ -8,6 +8,7 @@ pub mod memory;
 pub mod organization;
 pub mod outcome;
 pub mod ownership;
+pub mod patrol;
 pub mod places;
 pub mod remote;
 pub mod tool;
@@ -27,6 +28,7 @@ use self::connection::{Connections, Established, organization_key};
 use self::deprecations::Ledger;
 use self::driver::Kind;
 use self::memory::Memory;
+use self::patrol::Periods;
 use self::places::Places;
 use self::remote::Remote;
 use self::tool_env_secret::sent::Sent;
@@ -38,6 +40,7 @@ use crate::kubernetes::events::Publisher;
 use crate::kubernetes::lease::Leadership;
 use crate::kubernetes::object::{self, MayWrite, bounded};
 use crate::kubernetes::queue::{self, Queue};
+use crate::kubernetes::secrets;
 use crate::kubernetes::watch::{Cache, Key};
 use crate::operator::metrics::Metrics;
 use crate::resources::{Organization, Resource, Tool, ToolEnvSecret, ToolVersion};
@@ -122,6 +125,8 @@ pub struct Context {
     pub versions: Cache<ToolVersion>,
     /// The ToolEnvSecrets.
     pub variables: Cache<ToolEnvSecret>,
+    /// The states of the Secrets.
+    pub secrets: secrets::States,
     /// Who is looked at next.
     pub queues: Queues,
     /// Signed-in clients by Organization.
@@ -130,6 +135,8 @@ pub struct Context {
     pub remote: Remote,
     /// What is remembered of objects.
     pub memory: Memory,
+    /// The periods of the resync that fit into the budgets.
+    pub periods: Periods,
     /// Where objects wait for calls.
     pub places: Places,
     /// The brake on deprecations.
@@ -281,13 +288,14 @@ impl Queues {
     }
 }
 
-/// Runs the four controllers until the process steps down and drops them.
+/// Runs the four controllers and the resync until the process steps down and drops them.
 pub async fn run(ctx: Arc<Context>, requests: Requests) {
     tokio::join!(
         run_kind(Arc::clone(&ctx), ctx.organizations.clone(), requests.organizations),
         run_kind(Arc::clone(&ctx), ctx.tools.clone(), requests.tools),
         run_kind(Arc::clone(&ctx), ctx.versions.clone(), requests.versions),
         run_kind(Arc::clone(&ctx), ctx.variables.clone(), requests.variables),
+        patrol::run(&ctx),
     );
 }
 

@@ -86,6 +86,26 @@ impl Remote {
         Ok(tool)
     }
 
+    /// The tool as last read, however long ago; `None` where it was not read yet, or written since.
+    #[must_use]
+    pub fn known_tool(&self, at: &Established, id: &str) -> Option<Option<Arc<Tool>>> {
+        known(&self.tools, &key(at, id))
+    }
+
+    /// The tool was read, together with others, from this time on. Whether that says something new: the first read does, and
+    /// one that does not find it.
+    pub fn read_tool(&self, at: &Established, id: &str, tool: Option<&Tool>, began: Instant) -> bool {
+        let same = |known: Option<Arc<Tool>>| known.filter(|known| Some(&**known) == tool);
+        match self.known_tool(at, id).and_then(same) {
+            // The one that is there stays: a copy of it would take as much again for a while.
+            Some(known) => keep(&self.tools, key(at, id), &Some(known), began),
+            None => {
+                keep(&self.tools, key(at, id), &tool.cloned().map(Arc::new), began);
+                true
+            }
+        }
+    }
+
     /// All versions of the tool, from a read that began at most `age` ago; and whether they differ from the list before.
     pub async fn versions(
         &self,

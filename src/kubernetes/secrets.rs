@@ -1,9 +1,10 @@
 //! Secrets: read one by one when their values are needed, and watched for changes in one of three ways that differ in what
 //! they ask of RBAC. No value stays in memory here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -90,11 +91,12 @@ pub async fn run(
     access: Access,
     namespaces: &[String],
     references: References,
+    states: States,
     poll: Duration,
     on_change: impl Fn(&str, &str) + Clone + Send + Sync + 'static,
 ) {
     match access {
-        Access::Watch => watch_all(client, namespaces, on_change).await,
+        Access::Watch => watch_all(client, namespaces, &references, &states, on_change).await,
         Access::Named => watch_named(client, references, on_change).await,
         Access::Poll => loop {
             tokio::time::sleep(poll).await;
@@ -105,13 +107,21 @@ pub async fn run(
     }
 }
 
-async fn watch_all(client: Client, namespaces: &[String], on_change: impl Fn(&str, &str)) {
+async fn watch_all(
+    client: Client,
+    namespaces: &[String],
+    references: &References,
+    states: &States,
+    on_change: impl Fn(&str, &str),
+) {
     let apis: Vec<Api<PartialObjectMeta<Secret>>> = if namespaces.is_empty() {
         vec![Api::all(client)]
     } else {
         namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
     };
-    let watches = apis.into_iter().map(|api| follow(api, watch::config(), &on_change));
+    states.expect(apis.len());
+    let follow = |api| follow(api, watch::config(), Seen::new(states, references), &on_change);
+    let watches = apis.into_iter().map(follow);
     futures::future::join_all(watches).await;
 }
 
@@ -144,58 +154,189 @@ async fn watch_named(
 
 async fn watch_one(client: Client, (namespace, name): Key, on_change: impl Fn(&str, &str)) {
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, &namespace);
-    follow(api, watch::config().fields(&format!("metadata.name={name}")), &on_change).await;
+    let only = watch::config().fields(&format!("metadata.name={name}"));
+    let references = References::default();
+    references.update(&BTreeSet::new(), &BTreeSet::from([(namespace, name)]));
+    follow(api, only, Seen::new(&States::default(), &references), &on_change).await;
 }
 
-async fn follow(api: Api<PartialObjectMeta<Secret>>, config: watcher::Config, on_change: &impl Fn(&str, &str)) {
+async fn follow(
+    api: Api<PartialObjectMeta<Secret>>,
+    config: watcher::Config,
+    mut seen: Seen<'_>,
+    on_change: &impl Fn(&str, &str),
+) {
     let mut events = watcher::watcher(api, config).backoff(watch::backoff()).boxed();
-    let mut seen = Seen::default();
     while let Some(event) = events.next().await {
         seen.take(event, on_change);
     }
 }
 
-/// The resourceVersions seen, so that a re-list tells only of what changed.
-#[derive(Default)]
-struct Seen {
-    versions: BTreeMap<Key, Option<String>>,
-    listed: BTreeSet<Key>,
+/// The states of all Secrets that are watched, as digests: enough to tell that a Secret is as it was, and little in memory
+/// however many Secrets of others there are.
+#[derive(Debug, Clone, Default)]
+pub struct States(Arc<RwLock<Digests>>);
+
+#[derive(Debug, Default)]
+struct Digests {
+    hasher: RandomState,
+    /// By the digest of namespace and name.
+    states: HashMap<u64, u64>,
+    /// How many watches there are, and how many of them have listed once.
+    watches: usize,
+    listed: usize,
 }
 
-impl Seen {
+impl States {
+    /// Whether the Secret is in this state; `None` where Secrets are not watched, or not listed yet.
+    #[must_use]
+    pub fn is(&self, namespace: &str, name: &str, uid: &str, resource_version: &str) -> Option<bool> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let is_complete = all.watches > 0 && all.listed >= all.watches;
+        let place = all.hasher.hash_one((namespace, name));
+        is_complete.then(|| all.states.get(&place) == Some(&all.hasher.hash_one((uid, resource_version))))
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Digests> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expect(&self, watches: usize) {
+        self.write().watches = watches;
+    }
+}
+
+/// What one watch has seen, so that a re-list tells only of what changed.
+struct Seen<'a> {
+    states: &'a States,
+    references: &'a References,
+    /// In a list that is being read; `None` between lists.
+    listing: Option<HashSet<u64>>,
+    /// What this watch has brought.
+    members: HashSet<u64>,
+    has_listed: bool,
+}
+
+impl<'a> Seen<'a> {
+    fn new(states: &'a States, references: &'a References) -> Self {
+        Self { states, references, listing: None, members: HashSet::new(), has_listed: false }
+    }
+
     fn take(
         &mut self,
         event: watcher::Result<watcher::Event<PartialObjectMeta<Secret>>>,
         on_change: &impl Fn(&str, &str),
     ) {
         match event {
-            Ok(watcher::Event::Init) => self.listed.clear(),
-            Ok(watcher::Event::InitApply(secret)) => {
-                self.listed.insert(watch::key(&secret));
-                self.applied(&secret, on_change);
-            }
-            Ok(watcher::Event::InitDone) => {
-                let gone: Vec<Key> = self.versions.keys().filter(|key| !self.listed.contains(*key)).cloned().collect();
-                for key in gone {
-                    self.deleted(&key, on_change);
-                }
-            }
-            Ok(watcher::Event::Apply(secret)) => self.applied(&secret, on_change),
+            Ok(watcher::Event::Init) => self.listing = Some(HashSet::new()),
+            Ok(watcher::Event::InitApply(secret) | watcher::Event::Apply(secret)) => self.applied(&secret, on_change),
+            Ok(watcher::Event::InitDone) => self.listed(on_change),
             Ok(watcher::Event::Delete(secret)) => self.deleted(&watch::key(&secret), on_change),
             Err(error) => tracing::warn!(%error, "the watch of Secrets failed and is tried again"),
         }
     }
 
     fn applied(&mut self, secret: &PartialObjectMeta<Secret>, on_change: &impl Fn(&str, &str)) {
-        let key = watch::key(secret);
-        let version = secret.resource_version();
-        if self.versions.insert(key.clone(), version.clone()) != Some(version) {
-            on_change(&key.0, &key.1);
+        let (namespace, name) = watch::key(secret);
+        let (uid, version) = (secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default());
+        let mut all = self.states.write();
+        let place = all.hasher.hash_one((namespace.as_str(), name.as_str()));
+        let state = all.hasher.hash_one((uid.as_str(), version.as_str()));
+        let before = all.states.insert(place, state);
+        drop(all);
+        self.members.insert(place);
+        if let Some(listing) = &mut self.listing {
+            listing.insert(place);
+        }
+        if before != Some(state) {
+            on_change(&namespace, &name);
         }
     }
 
-    fn deleted(&mut self, key: &Key, on_change: &impl Fn(&str, &str)) {
-        self.versions.remove(key);
-        on_change(&key.0, &key.1);
+    /// What is not in the list has gone. Of a Secret that nobody refers to nobody need hear.
+    fn listed(&mut self, on_change: &impl Fn(&str, &str)) {
+        let listing = self.listing.take().unwrap_or_default();
+        let gone: HashSet<u64> = self.members.difference(&listing).copied().collect();
+        let mut all = self.states.write();
+        all.states.retain(|place, _| !gone.contains(place));
+        let hasher = all.hasher.clone();
+        if !self.has_listed {
+            self.has_listed = true;
+            all.listed += 1;
+        }
+        drop(all);
+        self.members = listing;
+        for (namespace, name) in self.references.current() {
+            if gone.contains(&hasher.hash_one((namespace.as_str(), name.as_str()))) {
+                on_change(&namespace, &name);
+            }
+        }
+    }
+
+    fn deleted(&mut self, (namespace, name): &Key, on_change: &impl Fn(&str, &str)) {
+        let mut all = self.states.write();
+        let place = all.hasher.hash_one((namespace.as_str(), name.as_str()));
+        all.states.remove(&place);
+        drop(all);
+        self.members.remove(&place);
+        on_change(namespace, name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use watcher::Event;
+
+    fn secret(name: &str, version: &str) -> PartialObjectMeta<Secret> {
+        let metadata = serde_json::json!({"namespace": "travel", "name": name, "uid": "u", "resourceVersion": version});
+        serde_json::from_value(serde_json::json!({ "metadata": metadata })).unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_as_it_was_or_not_once_all_are_listed() {
+        let (states, references) = (States::default(), References::default());
+        let is = |version: &str| states.is("travel", "key", "u", version);
+        let none = |_: &str, _: &str| {};
+        let (mut first, mut second) = (Seen::new(&states, &references), Seen::new(&states, &references));
+        assert_eq!(is("1"), None, "they are not watched");
+        states.expect(2);
+        first.take(Ok(Event::Init), &none);
+        first.take(Ok(Event::InitApply(secret("key", "1"))), &none);
+        first.take(Ok(Event::InitDone), &none);
+        assert_eq!(is("1"), None, "one of two watches has not listed");
+        second.take(Ok(Event::Init), &none);
+        second.take(Ok(Event::InitDone), &none);
+        assert_eq!((is("1"), is("2")), (Some(true), Some(false)));
+        first.take(Ok(Event::Apply(secret("key", "2"))), &none);
+        assert_eq!((is("1"), is("2")), (Some(false), Some(true)));
+        first.take(Ok(Event::Delete(secret("key", "2"))), &none);
+        assert_eq!(is("2"), Some(false));
+    }
+
+    #[test]
+    fn a_list_tells_of_what_changed_and_of_what_has_gone_and_is_referred_to() {
+        let (states, references) = (States::default(), References::default());
+        let key = |name: &str| ("travel".to_owned(), name.to_owned());
+        references.update(&BTreeSet::new(), &BTreeSet::from([key("gone"), key("same"), key("changed")]));
+        let told = Mutex::new(Vec::new());
+        let tell = |_: &str, name: &str| told.lock().unwrap().push(name.to_owned());
+        let mut seen = Seen::new(&states, &references);
+        for (round, expected) in [
+            (
+                &[("same", "1"), ("changed", "1"), ("gone", "1"), ("of others", "1")][..],
+                &["same", "changed", "gone", "of others"][..],
+            ),
+            (&[("same", "1"), ("changed", "2")], &["changed", "gone"]),
+            (&[("same", "1"), ("changed", "2")], &[]),
+        ] {
+            seen.take(Ok(Event::Init), &tell);
+            for (name, version) in round {
+                seen.take(Ok(Event::InitApply(secret(name, version))), &tell);
+            }
+            seen.take(Ok(Event::InitDone), &tell);
+            assert_eq!(std::mem::take(&mut *told.lock().unwrap()), expected);
+        }
+        assert_eq!(states.write().states.len(), 2, "nothing stays of what has gone");
     }
 }

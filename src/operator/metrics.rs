@@ -31,6 +31,11 @@ struct OperationLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OrganizationLabel {
+    organization: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct LeaseLabel {
     name: String,
 }
@@ -47,6 +52,7 @@ pub struct Metrics {
     rate_limited: Family<OperationLabel, Counter>,
     publish_unknown: Counter,
     drift: Counter,
+    resync: Family<OrganizationLabel, Gauge>,
     leader: Family<LeaseLabel, Gauge>,
 }
 
@@ -65,6 +71,7 @@ impl Default for Metrics {
             rate_limited: Family::default(),
             publish_unknown: Counter::default(),
             drift: Counter::default(),
+            resync: Family::default(),
             leader: Family::default(),
         };
         metrics.registry = Arc::new(metrics.register());
@@ -91,6 +98,8 @@ impl Metrics {
             self.rate_limited.clone(),
         );
         own.register("publish_unknown", "Publishes whose answer was lost", self.publish_unknown.clone());
+        let help = "How long the resync takes to go round the tools of an organization";
+        own.register_with_unit("resync_period", help, Unit::Seconds, self.resync.clone());
         own.register("drift_corrected", "Tools that were changed by others and corrected", self.drift.clone());
         registry
     }
@@ -126,6 +135,12 @@ impl Metrics {
     /// A tool was not as the manifest says, and is corrected.
     pub fn drift_corrected(&self) {
         self.drift.inc();
+    }
+
+    /// The period in which the tools of an organization are read.
+    pub fn set_resync_period(&self, organization: &str, period: Duration) {
+        let label = OrganizationLabel { organization: organization.to_owned() };
+        self.resync.get_or_create(&label).set(i64::try_from(period.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// Whether this process is the leader.

@@ -64,6 +64,7 @@ struct Caches {
     tools: Cache<Tool>,
     versions: Cache<ToolVersion>,
     variables: Cache<ToolEnvSecret>,
+    secrets: secrets::States,
 }
 
 impl Replica {
@@ -107,8 +108,9 @@ impl Replica {
             tools: watches.start(wake::tool_entries, |_| BTreeSet::new(), Context::tool_changed),
             versions: watches.start(wake::version_entries, |_| BTreeSet::new(), Context::version_changed),
             variables: watches.start(wake::variables_entries, wake::variables_secrets, Context::variables_changed),
+            secrets: secrets::States::default(),
         };
-        watches.secrets(&self.settings);
+        watches.secrets(&self.settings, caches.secrets.clone());
         if namespaces.is_empty() {
             watches.namespaces();
         }
@@ -180,10 +182,12 @@ impl Replica {
             tools: caches.tools.clone(),
             versions: caches.versions.clone(),
             variables: caches.variables.clone(),
+            secrets: caches.secrets.clone(),
             queues,
             connections: controllers::connection::Connections::default(),
             remote: controllers::remote::Remote::default(),
             memory: controllers::memory::Memory::default(),
+            periods: controllers::patrol::Periods::default(),
             places: controllers::places::Places::default(),
             deprecations: controllers::deprecations::Ledger::default(),
             publishes: controllers::tool_version::publishes::Publishes::default(),
@@ -290,14 +294,14 @@ impl Watches<'_> {
         cache
     }
 
-    fn secrets(&self, settings: &Settings) {
+    fn secrets(&self, settings: &Settings, states: secrets::States) {
         let references = self.references.clone();
         let current = Arc::clone(self.current);
         let (client, namespaces) = (self.clients.watch.clone(), self.namespaces.to_vec());
         let (access, poll) = (settings.secret_access, settings.secret_poll());
         tokio::spawn(async move {
             let changed = move |namespace: &str, name: &str| with(&current, |ctx| ctx.secret_changed(namespace, name));
-            secrets::run(client, access, &namespaces, references, poll, changed).await;
+            secrets::run(client, access, &namespaces, references, states, poll, changed).await;
         });
     }
 

@@ -115,7 +115,6 @@ async fn establish(
     client.look().await;
     status.user_id = Some(user.user_id.clone());
     status.api_revision = Some(revision_in_use(spec.api_revision, account.detected_revision()));
-    status.effective_resync = Some(spec.resync.clone());
     let established = Established {
         client,
         organization: spec.organization.clone(),
@@ -124,6 +123,10 @@ async fn establish(
         fingerprint,
         outages_ended: account.outages_ended(),
     };
+    // After a start it takes a moment until it is known what fits; until then what was found before stands.
+    if ctx.periods.are_known(&established) || status.effective_resync.is_none() {
+        status.effective_resync = Some(ctx.periods.effective(&established, &spec.resync));
+    }
     let before = ctx.connections.get(this);
     let is_new = before.is_none_or(|before| before.is_superseded_by(&established));
     ctx.connections.set(this.clone(), established);

@@ -15,7 +15,6 @@ use super::Context;
 use super::connection::{Connection, connect, connect_for_clean_up};
 use super::deprecate::{CRD_IS_GOING, Clearance, Order, clear, crd_is_going};
 use super::driver::{Kind, Visit};
-use super::memory::seconds;
 use super::outcome::{Interrupt, Outcome, WAITING_LOOK};
 use super::ownership;
 use crate::amigo::types::{CreateTool, ModifyTool, Tag, Tool as RemoteTool};
@@ -29,6 +28,9 @@ use crate::resources::{Reason, Resource, Tool, ToolStatus};
 
 /// How many tools the service lists in one answer.
 const TOOLS_A_PAGE: usize = 20;
+
+/// A read of this age is as good as a fresh one for a Tool that the resync has woken.
+const JUST_READ: Duration = Duration::from_secs(5);
 
 /// Most steps of one visit: unbind, look, look by name, bind, correct.
 const STEPS: usize = 6;
@@ -55,19 +57,15 @@ impl Kind for Tool {
         status.organization = Some(connection.established.organization.clone());
         status.endpoint = Some(connection.established.endpoint.clone());
         status.name = Some(handle.object().remote_name());
-        let uid = handle.object().uid().unwrap_or_default();
-        let period = seconds(connection.object.spec.resync.tools_period_seconds);
-        if !visit.settled || ctx.memory.until_look(&uid, period).is_zero() {
+        if !visit.settled || has_drifted(handle.object(), status, &connection, ctx) {
             let class = if visit.settled { Class::Resync } else { Class::Interactive };
             if let Some(outcome) = synchronise(handle, status, &connection, class, ctx).await? {
                 return Ok(outcome);
             }
-            ctx.memory.looked(&uid);
         }
-        let next_versions = versions::follow(handle, status, visit, &connection, ctx).await?;
+        let again = versions::follow(handle, status, visit, &connection, ctx).await?;
         let tool = status.tool_id.clone().unwrap_or_default();
         let name = status.name.clone().unwrap_or_default();
-        let again = ctx.memory.until_look(&uid, period).min(next_versions);
         Ok(Outcome::Ready { message: format!("tool {name} ({tool}) is as the manifest says"), again })
     }
 
@@ -106,6 +104,14 @@ impl Kind for Tool {
     }
 }
 
+/// Whether the tool, as the resync has last read it, is other than the manifest says.
+fn has_drifted(tool: &Tool, status: &ToolStatus, connection: &Connection, ctx: &Context) -> bool {
+    let Some(id) = status.tool_id.as_deref() else { return true };
+    let Some(remote) = ctx.remote.known_tool(&connection.established, id) else { return false };
+    let manifest = Manifest::of(tool, ctx);
+    decide::decide(&manifest.desired(tool), &Observed::Bound { id, tool: remote.as_deref() }) != Plan::InSync
+}
+
 /// Observes, decides and acts until nothing is left to do (`None`) or something must be waited for.
 async fn synchronise(
     handle: &mut Handle<Tool>,
@@ -122,7 +128,9 @@ async fn synchronise(
     let mut permit: Option<Permit> = None;
     for _ in 0..STEPS {
         let plan = if let Some(id) = status.tool_id.clone() {
-            let remote = ctx.remote.tool(&connection.established, &id, Duration::ZERO, class).await?;
+            // What the resync has read just now need not be read again.
+            let age = if class == Class::Resync { JUST_READ } else { Duration::ZERO };
+            let remote = ctx.remote.tool(&connection.established, &id, age, class).await?;
             decide::decide(&desired, &Observed::Bound { id: &id, tool: remote.as_deref() })
         } else {
             let is_first_look = named.is_none() && permit.is_none();

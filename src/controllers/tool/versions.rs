@@ -29,8 +29,8 @@ pub async fn follow(
 ) -> Result<Duration, Interrupt> {
     let Some(id) = status.tool_id.clone() else { return Ok(Duration::MAX) };
     let uid = format!("{}/versions", handle.object().uid().unwrap_or_default());
-    let period = seconds(connection.object.spec.resync.versions_period_seconds);
     let at = &connection.established;
+    let period = ctx.periods.of_versions(at, seconds(connection.object.spec.resync.versions_period_seconds));
     let due = visit.requested || status.active_versions.is_none() || ctx.memory.until_look(&uid, period).is_zero();
     let stale = ctx.remote.versions_are_out_of_date(at, &id);
     let wanted = wants_specifier(handle.object()) && !visit.settled;

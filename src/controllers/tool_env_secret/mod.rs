@@ -63,6 +63,9 @@ impl Kind for ToolEnvSecret {
         status.endpoint = Some(connection.established.endpoint.clone());
         status.tool_id = Some(tool_id.clone());
         let sync = Sync { tool_id: &tool_id, connection: &connection, ctx };
+        if visit.settled && sync.is_as_sent(handle.object(), status) {
+            return Ok(sync.ready(&handle.object().uid().unwrap_or_default(), status));
+        }
         if !visit.settled {
             sync.announce(handle, status).await?;
             tokio::time::sleep(GATHERING).await;
@@ -157,10 +160,9 @@ impl Sync<'_> {
         self.recall(members);
         let rewrite = self.until_rewrite(&uid, status).is_zero();
         let period = seconds(self.connection.object.spec.resync.tools_period_seconds);
-        let due = self.ctx.memory.until_look(&uid, period).is_zero();
-        let settled = visit.settled && own.synced && self.all_sent(own) && !rewrite && !due;
+        let settled = visit.settled && own.synced && self.all_sent(own) && !rewrite && self.are_there(status);
         if settled {
-            return Ok(self.ready(&uid, status, own));
+            return Ok(self.ready(&uid, status));
         }
         let class = if visit.settled && rewrite { Class::Rewrite } else { Class::Interactive };
         // What the resync has read will do: where it is out of date the service refuses what follows from it. A read of ours
@@ -176,7 +178,6 @@ impl Sync<'_> {
             self.write_ahead(handle, status, &plan).await?;
             match self.send(handle, members, &plan.delta, class).await? {
                 Answer::Done => {
-                    self.ctx.memory.looked(&uid);
                     return Ok(self.settle(handle, status, own, &plan).await);
                 }
                 Answer::Disagrees(problem) if attempt == ATTEMPTS => return Ok(problem),
@@ -207,6 +208,14 @@ impl Sync<'_> {
         let names: BTreeSet<&String> = own.recorded.iter().map(|variable| &variable.name).collect();
         let wanted: BTreeSet<&String> = own.resolved.variables.keys().collect();
         names == wanted && own.resolved.variables.iter().all(|(name, variable)| self.is_sent(name, &variable.value))
+    }
+
+    /// Whether the tool, as the resync has last read it, has the variables that the status names.
+    fn are_there(&self, status: &ToolEnvSecretStatus) -> bool {
+        let known = self.ctx.remote.known_tool(&self.connection.established, self.tool_id).flatten();
+        let has =
+            |tool: &RemoteTool, v: &SyncedVariable| decide::remote_visibility(tool, &v.name) == Some(v.visibility);
+        known.is_none_or(|tool| status.variables.iter().all(|variable| has(&tool, variable)))
     }
 
     async fn remote_tool(&self, age: Duration, class: Class) -> Result<Arc<RemoteTool>, Interrupt> {
@@ -357,13 +366,29 @@ impl Sync<'_> {
         } else if status.last_sync_time.is_none() {
             status.last_sync_time = Some(self.ctx.clock.now().to_string());
         }
-        problem(&share.problems).unwrap_or_else(|| self.ready(&own.uid, status, own))
+        problem(&share.problems).unwrap_or_else(|| self.ready(&own.uid, status))
     }
 
-    fn ready(&self, uid: &str, status: &ToolEnvSecretStatus, own: &Member) -> Outcome {
-        let period = seconds(self.connection.object.spec.resync.tools_period_seconds);
-        let again = self.ctx.memory.until_look(uid, period).min(self.until_rewrite(uid, status));
-        let count = own.resolved.variables.len();
+    /// Whether it can be told without a look at any Secret that all is as it was sent, and there.
+    fn is_as_sent(&self, object: &ToolEnvSecret, status: &ToolEnvSecretStatus) -> bool {
+        let wanted = variables_secrets(object);
+        let sent = &status.synced_secrets;
+        let is_as_sent = |(namespace, name): &(String, String)| {
+            let state = sent.iter().find(|secret| secret.name == *name);
+            state.is_some_and(|s| self.ctx.secrets.is(namespace, name, &s.uid, &s.resource_version) == Some(true))
+        };
+        let recorded = object.status.as_ref().and_then(|status| status.tool_id.as_deref());
+        recorded == Some(self.tool_id)
+            && status.synced_generation == object.metadata.generation
+            && wanted.len() == sent.len()
+            && wanted.iter().all(is_as_sent)
+            && self.are_there(status)
+            && !self.until_rewrite(&object.uid().unwrap_or_default(), status).is_zero()
+    }
+
+    fn ready(&self, uid: &str, status: &ToolEnvSecretStatus) -> Outcome {
+        let again = self.until_rewrite(uid, status);
+        let count = status.variables.len();
         let message = format!("{count} {} in the service", if count == 1 { "variable is" } else { "variables are" });
         Outcome::Ready { message, again }
     }

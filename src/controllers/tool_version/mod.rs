@@ -72,7 +72,7 @@ impl Kind for ToolVersion {
         status.tool_id = Some(tool_id.clone());
         let flight = flight(handle, status, &connection, ctx).await?;
         let uid = handle.object().uid().unwrap_or_default();
-        let period = seconds(connection.object.spec.resync.versions_period_seconds);
+        let period = ctx.periods.of_versions(at, seconds(connection.object.spec.resync.versions_period_seconds));
         let (age, class) = match (visit.settled, status.publish.is_some(), visit.requested) {
             (_, _, true) => (Duration::ZERO, Class::Interactive),
             (true, _, _) if !ctx.memory.until_look(&uid, period).is_zero() => (Duration::MAX, Class::Resync),
