@@ -141,3 +141,24 @@ fn nothing_of_the_variables_call_is_kept() {
         }
     }
 }
+
+#[test]
+fn only_a_service_that_is_away_or_does_not_work_is_at_fault_itself() {
+    let operation = Operation::ListTools;
+    let table = [
+        (Error::NotSent("refused".into()), true),
+        (Error::Unknown { operation, text: "reset".into() }, true),
+        (Error::Maintenance { operation }, true),
+        (Error::NotLeader, false),
+        (Error::Queued { operation, estimate: Duration::ZERO }, false),
+        (Error::CredentialsRefused {}, false),
+        (Error::Unreadable { operation, text: "line 1".into() }, false),
+        (Error::RevisionMismatch { text: None }, false),
+    ];
+    for (error, expected) in table {
+        assert_eq!(error.is_of_the_service(), expected, "{error:?}");
+    }
+    for (status, expected) in [(302, false), (404, false), (429, false), (500, true), (503, true), (599, true)] {
+        assert_eq!(of_status(operation, status, "").is_of_the_service(), expected, "{status}");
+    }
+}

@@ -38,6 +38,7 @@ use crate::amigo::{self, AllowedEndpoints, Amigo, Asking, Claim, Class, Operatio
 use crate::clock::Clock;
 use crate::kubernetes::events::Publisher;
 use crate::kubernetes::lease::Leadership;
+use crate::kubernetes::namespaces::Labels;
 use crate::kubernetes::object::{self, MayWrite, bounded};
 use crate::kubernetes::queue::{self, Queue};
 use crate::kubernetes::secrets;
@@ -125,6 +126,8 @@ pub struct Context {
     pub versions: Cache<ToolVersion>,
     /// The ToolEnvSecrets.
     pub variables: Cache<ToolEnvSecret>,
+    /// The labels of the namespaces.
+    pub namespaces: Labels,
     /// The states of the Secrets.
     pub secrets: secrets::States,
     /// Who is looked at next.
@@ -263,8 +266,11 @@ impl Context {
         }
     }
 
-    /// The labels of a namespace, read past every cache.
+    /// The labels of a namespace, read from the server where namespaces are not watched.
     pub async fn namespace_labels(&self, namespace: &str) -> Result<BTreeMap<String, String>, object::Error> {
+        if let Some(labels) = self.namespaces.of(namespace) {
+            return Ok(labels);
+        }
         let api: Api<Namespace> = Api::all(self.client.clone());
         let found = bounded(api.get_metadata_opt(namespace)).await?;
         Ok(found.and_then(|namespace| namespace.metadata.labels).unwrap_or_default())

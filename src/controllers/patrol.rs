@@ -136,11 +136,11 @@ fn places(ctx: &Context) -> BTreeSet<Place> {
 /// Goes round the Tools of one organization until nothing leads to it any more; which one it was.
 async fn walk(ctx: &Context, place: Place) -> Place {
     let Some(mut round) = Round::of(&place, ctx) else { return place };
-    let (pace, phase) = (round.pace(), phase(ctx.clock.now(), round.period));
-    let mut cursor = round.stop_at(phase);
+    let begun = phase(ctx.clock.now(), round.period);
+    let mut cursor = round.stop_at(begun);
     // The pace is kept from before the start: a part of the pause has passed.
-    let passed = phase * round.calls();
-    let mut last = Instant::now().checked_sub(pace.mul_f64(passed.fract())).unwrap_or_else(Instant::now);
+    let passed = round.pace().mul_f64((begun * round.calls()).fract());
+    let mut last = Instant::now().checked_sub(passed).unwrap_or_else(Instant::now);
     loop {
         let due = last + round.pace();
         if due > Instant::now() {
@@ -250,8 +250,8 @@ impl Round {
             }
             Err(error) => {
                 tracing::debug!(organization = self.at.organization, %error, "a read of the resync failed; it is made again");
-                let keys = self.stops.get(&last).into_iter().flatten();
-                if let Some(tool) = keys.filter_map(|(namespace, name)| ctx.tools.get(namespace, name)).next() {
+                let mut keys = self.stops.get(&last).into_iter().flatten();
+                if let Some(tool) = keys.find_map(|(namespace, name)| ctx.tools.get(namespace, name)) {
                     ctx.call_failed(&*tool, &error);
                 }
                 cursor

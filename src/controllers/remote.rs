@@ -96,14 +96,12 @@ impl Remote {
     /// one that does not find it.
     pub fn read_tool(&self, at: &Established, id: &str, tool: Option<&Tool>, began: Instant) -> bool {
         let same = |known: Option<Arc<Tool>>| known.filter(|known| Some(&**known) == tool);
-        match self.known_tool(at, id).and_then(same) {
-            // The one that is there stays: a copy of it would take as much again for a while.
-            Some(known) => keep(&self.tools, key(at, id), &Some(known), began),
-            None => {
-                keep(&self.tools, key(at, id), &tool.cloned().map(Arc::new), began);
-                true
-            }
-        }
+        let known = self.known_tool(at, id).and_then(same);
+        let is_news = known.is_none();
+        // The one that is there stays: a copy of it would take as much again for a while.
+        let value = known.or_else(|| tool.cloned().map(Arc::new));
+        keep(&self.tools, key(at, id), &value, began);
+        is_news
     }
 
     /// All versions of the tool, from a read that began at most `age` ago; and whether they differ from the list before.

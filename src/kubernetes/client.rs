@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use http::header::{HeaderValue, USER_AGENT};
+use kube::client::ClientBuilder;
 use kube::{Client, Config};
+use tower::ServiceBuilder;
+use tower::buffer::BufferLayer;
+use tower::limit::ConcurrencyLimitLayer;
+use tower::retry::RetryLayer;
+
+use super::pressure::{CALLS_AT_ONCE, Patience};
 
 /// `User-Agent` of every call, to Kubernetes and to the remote API.
 pub const AGENT: &str = concat!("amigo-operator/", env!("CARGO_PKG_VERSION"));
@@ -19,7 +26,8 @@ const CALL_READ_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Clients {
     /// For watches.
     pub watch: Client,
-    /// For everything else. Nothing is retried by itself: the controllers know better when.
+    /// For everything else, few at once. Nothing is retried by itself but what was refused as too many: of the rest the
+    /// controllers know better when.
     pub calls: Client,
 }
 
@@ -39,7 +47,11 @@ impl Clients {
             Client::try_from(config.clone()).map_err(|error| format!("the cluster's configuration: {error}"))?;
         config.read_timeout = Some(CALL_READ_TIMEOUT);
         config.reset_reader_on_write = true;
-        let calls = Client::try_from(config).map_err(|error| format!("the cluster's configuration: {error}"))?;
-        Ok(Self { watch, calls })
+        let calls = ClientBuilder::try_from(config).map_err(|error| format!("the cluster's configuration: {error}"))?;
+        let layers = ServiceBuilder::new()
+            .layer(RetryLayer::new(Patience::default()))
+            .layer(ConcurrencyLimitLayer::new(CALLS_AT_ONCE))
+            .layer(BufferLayer::new(CALLS_AT_ONCE));
+        Ok(Self { watch, calls: calls.with_layer(&layers).build() })
     }
 }

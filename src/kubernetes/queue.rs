@@ -7,6 +7,7 @@
 //! are under way, where kube's polls all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -15,6 +16,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::watch::Key;
+
+/// How many looks are started before others have a turn.
+const STARTED_AT_ONCE: usize = 64;
 
 /// Asks for objects of one kind to be reconciled.
 #[derive(Debug, Clone)]
@@ -48,9 +52,14 @@ where
     let mut looks = FuturesUnordered::new();
     loop {
         let now = Instant::now();
-        while let Some(key) = agenda.start(now) {
-            let look = look(key.clone());
-            looks.push(async move { (key, look.await) });
+        for _ in 0..STARTED_AT_ONCE {
+            let Some(key) = agenda.start(now) else { break };
+            // Most looks find nothing to do and are over at once: they need no place among those that wait.
+            let mut look = Box::pin(look(key.clone()));
+            match futures::poll!(&mut look) {
+                Poll::Ready(again) => agenda.ended(&key, again, Instant::now()),
+                Poll::Pending => looks.push(async move { (key, look.await) }),
+            }
         }
         let next = agenda.next();
         // In this order, always: the same events give the same run.

@@ -128,7 +128,7 @@ impl<K: Watchable> Cache<K> {
         if known.meta().uid != object.meta().uid || !is_newer(&object, &known) {
             return None;
         }
-        Some(store.put(at, object, self.entries, true))
+        Some(store.put(&at, object, self.entries, true))
     }
 }
 
@@ -254,7 +254,7 @@ impl<K: Watchable> Feed<K> {
                 return None;
             }
         }
-        Some(store.put(at, object, self.cache.entries, false))
+        Some(store.put(&at, object, self.cache.entries, false))
     }
 
     fn delete(&self, at: &Key) -> Option<Change<K>> {
@@ -266,10 +266,10 @@ impl<K: Watchable> Feed<K> {
 }
 
 impl<K> Store<K> {
-    fn put(&mut self, at: Key, object: K, entries: fn(&K) -> Vec<String>, ahead: bool) -> Change<K> {
+    fn put(&mut self, at: &Key, object: K, entries: fn(&K) -> Vec<String>, ahead: bool) -> Change<K> {
         let new = Arc::new(object);
         let old = self.objects.insert(at.clone(), Entry { object: Arc::clone(&new), ahead }).map(|entry| entry.object);
-        self.reindex(&at, entries, old.as_deref(), Some(&new));
+        self.reindex(at, entries, old.as_deref(), Some(&new));
         Change { old, new: Some(new) }
     }
 

@@ -5,11 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures::StreamExt;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::core::PartialObjectMeta;
-use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::watch as channel;
 use tokio::time::Instant;
@@ -26,6 +23,7 @@ use crate::controllers::{self, Context, Queues, wake};
 use crate::kubernetes::client::Clients;
 use crate::kubernetes::events::Publisher;
 use crate::kubernetes::lease::{Candidate, Leadership};
+use crate::kubernetes::namespaces::{self, Labels};
 use crate::kubernetes::object::{bounded, get_opt};
 use crate::kubernetes::secrets::{self, References};
 use crate::kubernetes::watch::{self, Cache, Change, Feed, Key, Watchable};
@@ -65,6 +63,7 @@ struct Caches {
     versions: Cache<ToolVersion>,
     variables: Cache<ToolEnvSecret>,
     secrets: secrets::States,
+    namespaces: Labels,
 }
 
 impl Replica {
@@ -109,10 +108,11 @@ impl Replica {
             versions: watches.start(wake::version_entries, |_| BTreeSet::new(), Context::version_changed),
             variables: watches.start(wake::variables_entries, wake::variables_secrets, Context::variables_changed),
             secrets: secrets::States::default(),
+            namespaces: Labels::default(),
         };
         watches.secrets(&self.settings, caches.secrets.clone());
         if namespaces.is_empty() {
-            watches.namespaces();
+            watches.namespaces(caches.namespaces.clone());
         }
         self.ready.send_replace(Readiness::NotReady("the watches are not synced yet".into()));
         caches.synced().await;
@@ -183,6 +183,7 @@ impl Replica {
             versions: caches.versions.clone(),
             variables: caches.variables.clone(),
             secrets: caches.secrets.clone(),
+            namespaces: caches.namespaces.clone(),
             queues,
             connections: controllers::connection::Connections::default(),
             remote: controllers::remote::Remote::default(),
@@ -305,20 +306,12 @@ impl Watches<'_> {
         });
     }
 
-    fn namespaces(&self) {
+    fn namespaces(&self, labels: Labels) {
         let current = Arc::clone(self.current);
-        let api: Api<PartialObjectMeta<Namespace>> = Api::all(self.clients.watch.clone());
+        let client = self.clients.watch.clone();
         tokio::spawn(async move {
-            let mut events = watcher::watcher(api, watch::config()).backoff(watch::backoff()).boxed();
-            while let Some(event) = events.next().await {
-                match event {
-                    Ok(watcher::Event::Apply(namespace) | watcher::Event::InitApply(namespace)) => {
-                        with(&current, |ctx| ctx.namespace_changed(&namespace.name_any()));
-                    }
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(%error, "the watch of namespaces failed and is tried again"),
-                }
-            }
+            let changed = |namespace: &str| with(&current, |ctx| ctx.namespace_changed(namespace));
+            namespaces::run(client, labels, changed).await;
         });
     }
 }
