@@ -127,7 +127,7 @@ async fn visit<K: Kind>(object: Arc<K>, ctx: &Arc<Context>) -> Result<Again, Fai
     let grace = GRACE.saturating_sub(ctx.memory.known_for(&uid));
     if !requested_now && is_passing(&verdict, handle.object()) && !grace.is_zero() {
         ctx.memory.left(&uid, &handle.status());
-        return next::<K>(&Outcome::Unchanged { again: grace }, &uid, ctx);
+        return Ok(next::<K>(&outcome, &uid, ctx)?.map(|again| again.min(grace)));
     }
     let (before, now) = (handle.object().clone(), ctx.clock.now());
     match handle.write_status(status, &verdict, now).await {
