@@ -118,7 +118,8 @@ fn names_may_be_as_long_as_the_server_allows() {
     for kind in ["Tool", "ToolEnvSecret", "ToolVersion"] {
         world.ready(kind, &name);
     }
-    assert!(world.events(&name).iter().any(|(reason, _)| reason == "Succeeded"), "Events have names, too");
+    let published = |events: &[(String, String)]| events.iter().any(|(reason, _)| reason == "Succeeded");
+    world.until("Events have names, too", || published(&world.events(&name)));
     world.finish();
 }
 

@@ -128,7 +128,7 @@ pub fn decide(s: &Situation<'_>) -> Plan {
         return recorded(s, id);
     }
     match (s.flight, s.intent.map(|intent| evidence(s, intent)), s.intent) {
-        (Flight::Running, _, _) => return Plan::End(publishing("the service builds the version")),
+        (Flight::Running, _, _) => return Plan::End(publishing(&being_published(s))),
         (_, Some(Some(version)), _) if fits(s.wanted, version.version) => return Plan::Claim(version.clone()),
         (Flight::Confirmed(number), Some(None), _) => {
             let message = format!("version {number} was published and is about to be listed");
@@ -323,6 +323,17 @@ fn unreachable(number: VersionNumber, highest: Option<VersionNumber>) -> Outcome
         Reason::VersionUnreachable,
         format!("no single bump leads to {number}: {there}, and the next can be {}", legal.join(", ")),
     )
+}
+
+/// What is said of a publish while it runs: the same from its begin to its end, as each change of it would be a write.
+#[must_use]
+pub fn publishes(expected: VersionNumber) -> String {
+    format!("publishes version {expected}; this takes minutes")
+}
+
+fn being_published(s: &Situation<'_>) -> String {
+    let expected = s.intent.and_then(|intent| intent.expected);
+    expected.map_or_else(|| "the service builds the version".to_owned(), publishes)
 }
 
 fn publishing(message: &str) -> Outcome {

@@ -451,7 +451,7 @@ async fn send(
         expected_version: Some(expected.to_string()),
         user_id: Some(connection.established.user_id.clone()),
     });
-    let message = format!("publishes version {expected}; this takes minutes");
+    let message = decide::publishes(expected);
     let verdict = Verdict { state: State::Reconciling, reason: Reason::Publishing, message: message.clone() };
     handle.write_status(status.clone(), &verdict, ctx.clock.now()).await?;
     let object = handle.object();

@@ -31,6 +31,9 @@ struct Arguments {
     /// Divides the number of objects, to try a scenario out; the figures are then others
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=100))]
     divide: u64,
+    /// What the operator logs, to `operator.log` in the folder of the figures; more than `info` costs time
+    #[arg(long, default_value = "info")]
+    log_level: String,
     /// The program that is measured
     #[arg(long, env = "AMIGO_BENCH_OPERATOR")]
     operator: PathBuf,

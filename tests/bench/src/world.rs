@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub audit: Audit,
     server: Server,
     program: PathBuf,
+    log_level: String,
+    directory: PathBuf,
     kubeconfig: PathBuf,
     control_plane: ControlPlane,
 }
@@ -66,6 +68,8 @@ impl World {
             ready: Readiness::start(&client),
             audit: Audit { log: control_plane.audit_log(), user },
             program: arguments.operator.clone(),
+            log_level: arguments.log_level.clone(),
+            directory: arguments.directory.clone(),
             client,
             sandbox,
             server,
@@ -81,7 +85,8 @@ impl World {
 
     /// Starts the operator and waits until it leads; when it was started.
     pub(crate) async fn start_operator(&mut self) -> Result<Instant> {
-        let log = self.control_plane.directory().join("operator.log");
+        fs::create_dir_all(&self.directory)?;
+        let log = self.directory.join("operator.log");
         let _ = fs::remove_file(&log);
         let flags = [
             "run".to_owned(),
@@ -89,6 +94,7 @@ impl World {
             format!("--lease-namespace={SYSTEM}"),
             "--listen=127.0.0.1:0".to_owned(),
             "--log-format=text".to_owned(),
+            format!("--log-level={}", self.log_level),
             "--grace-period-seconds=1".to_owned(),
         ];
         let variables = [("KUBECONFIG", self.kubeconfig.display().to_string())];

@@ -35,6 +35,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report> {
     // From here on the limits are those of the service; what follows from that for the status is written before the start that
     // is measured.
     world.sandbox.change_settings(|settings| settings.rate_limits = RateLimits::Real);
+    // The service counts what came within the last minute.
+    tokio::time::sleep(Duration::from_secs(65)).await;
     world.start_operator().await?;
     tokio::time::sleep(SETTLED_AFTER).await;
     quiet(&world).await?;
@@ -100,7 +102,10 @@ async fn rest(world: &mut World, fleet: Fleet, report: &mut Report) -> Result<()
     report.aim("resting memory", memory / 1000.0 / number(fleet.objects()), "KB an object, all told", "at most 4");
     let requests = world.audit.since(mark)?;
     report.aim("writes to Kubernetes at rest", number(all_writes(&requests)), "", "0");
-    report.note("calls to the service at rest", number(total(&world.counters())) / minutes, "a minute");
+    tell(report, &requests);
+    for (operation, counter) in world.counters() {
+        report.note(format!("service: {operation} at rest"), number(counter.calls) / minutes, "a minute");
+    }
     Ok(())
 }
 
