@@ -11,6 +11,7 @@ use kube::ResourceExt;
 use super::Context;
 use super::memory::{LONGEST_RETRY, jittered};
 use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_service_error};
+use super::wake::is_edited;
 use crate::kubernetes::conditions::{MESSAGE_LIMIT, State, Verdict};
 use crate::kubernetes::events;
 use crate::kubernetes::object::{self, Handle, Witness};
@@ -100,8 +101,8 @@ async fn visit<K: Kind>(object: Arc<K>, ctx: &Arc<Context>) -> Result<Again, Fai
     ctx.memory.visits(&uid);
     let mut status = handle.status();
     let requested = handle.requested();
-    let requested_now = requested.is_some();
-    let outcome = match steps(&mut handle, &mut status, requested.is_some(), ctx).await {
+    let is_requested = requested.is_some();
+    let outcome = match steps(&mut handle, &mut status, is_requested, ctx).await {
         Ok(outcome) => outcome,
         Err(interrupt) => match outcome_of(interrupt, &handle, ctx) {
             Ok(outcome) => outcome,
@@ -125,7 +126,7 @@ async fn visit<K: Kind>(object: Arc<K>, ctx: &Arc<Context>) -> Result<Again, Fai
         return next::<K>(&outcome, &uid, ctx);
     };
     let grace = GRACE.saturating_sub(ctx.memory.known_for(&uid));
-    if !requested_now && is_passing(&verdict, handle.object()) && !grace.is_zero() {
+    if !is_requested && is_passing(&verdict, handle.object()) && !grace.is_zero() {
         ctx.memory.left(&uid, &handle.status());
         return Ok(next::<K>(&outcome, &uid, ctx)?.map(|again| again.min(grace)));
     }
@@ -149,6 +150,10 @@ impl<K: Kind> Witness<K> for WriteThrough {
     fn wrote(&self, object: &K) {
         if let Some(change) = K::cache(&self.0).wrote(object.clone()) {
             K::tell_others(&self.0, &change);
+            if is_edited(&change) {
+                let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+                self.0.queues.push(&K::kind(&()), &namespace, &name);
+            }
         }
     }
 }

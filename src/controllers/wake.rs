@@ -105,6 +105,15 @@ fn concerns_itself<K: Resource>(change: &Change<K>) -> bool {
     }
 }
 
+/// Whether somebody else changed the object, as the answer to a write of ours shows: the watch may tell of that no more.
+#[must_use]
+pub fn is_edited<K: Resource>(change: &Change<K>) -> bool {
+    differs(change, |object| {
+        let meta = object.meta();
+        (meta.uid.clone(), meta.generation, meta.deletion_timestamp.is_some(), object.annotations().clone())
+    })
+}
+
 /// Whether what `view` shows of an object changed, appeared or went.
 fn differs<K, V: PartialEq>(change: &Change<K>, view: impl Fn(&K) -> V) -> bool {
     change.old.as_deref().map(&view) != change.new.as_deref().map(&view)

@@ -153,8 +153,10 @@ impl<K: Resource> Handle<K> {
             let name = self.object.name_any();
             match bounded(self.api.replace_status(&name, &PostParams::default(), &next)).await {
                 Ok(written) => {
-                    self.object = written;
-                    self.witness.wrote(&self.object);
+                    // The answer may hold a later spec, which this reconcile knows nothing of.
+                    self.object.meta_mut().resource_version.clone_from(&written.meta().resource_version);
+                    self.object.set_status(written.status().cloned().unwrap_or_default());
+                    self.witness.wrote(&written);
                     return Ok(true);
                 }
                 Err(Error::Server(error)) if is_conflict(&error) => self.refresh(&before).await?,
