@@ -323,6 +323,7 @@ impl Sync<'_> {
             for (name, variable) in member.resolved.variables.iter().filter(|(name, _)| names.contains(name)) {
                 if owner_of(members, name).is_some_and(|owner| owner.uid == member.uid) {
                     self.ctx.sent.note(at, self.tool_id, name, &variable.value);
+                    self.ctx.sent.note_sender(at, self.tool_id, name, &member.uid);
                     self.ctx.sent.set_time(&member.uid, now);
                 }
             }
@@ -371,6 +372,7 @@ impl Sync<'_> {
 
     /// Whether it can be told without a look at any Secret that all is as it was sent, and there.
     fn is_as_sent(&self, object: &ToolEnvSecret, status: &ToolEnvSecretStatus) -> bool {
+        let (at, uid) = (&self.connection.established, object.uid().unwrap_or_default());
         let wanted = variables_secrets(object);
         let sent = &status.synced_secrets;
         let is_as_sent = |(namespace, name): &(String, String)| {
@@ -383,7 +385,8 @@ impl Sync<'_> {
             && wanted.len() == sent.len()
             && wanted.iter().all(is_as_sent)
             && self.are_there(status)
-            && !self.until_rewrite(&object.uid().unwrap_or_default(), status).is_zero()
+            && !status.variables.iter().any(|v| self.ctx.sent.is_of_another(at, self.tool_id, &v.name, &uid))
+            && !self.until_rewrite(&uid, status).is_zero()
     }
 
     fn ready(&self, uid: &str, status: &ToolEnvSecretStatus) -> Outcome {

@@ -20,6 +20,8 @@ type Fingerprint = [u8; 32];
 pub struct Sent {
     key: [u8; 32],
     fingerprints: Mutex<BTreeMap<Place, Fingerprint>>,
+    /// By whom, as the uid of the object.
+    senders: Mutex<BTreeMap<Place, String>>,
     times: Mutex<BTreeMap<String, Timestamp>>,
     changes: Mutex<BTreeMap<String, u64>>,
     refusals: Mutex<BTreeMap<String, (u64, usize)>>,
@@ -31,6 +33,7 @@ impl Default for Sent {
         Self {
             key: rand::random(),
             fingerprints: Mutex::default(),
+            senders: Mutex::default(),
             times: Mutex::default(),
             changes: Mutex::default(),
             refusals: Mutex::default(),
@@ -64,6 +67,20 @@ impl Sent {
         if let Ok(mut fingerprints) = self.fingerprints.lock() {
             fingerprints.insert(place(at, tool_id, name), fingerprint);
         }
+    }
+
+    /// The value that the service has is that of the object `uid`.
+    pub fn note_sender(&self, at: &Established, tool_id: &str, name: &str, uid: &str) {
+        if let Ok(mut senders) = self.senders.lock() {
+            senders.insert(place(at, tool_id, name), uid.to_owned());
+        }
+    }
+
+    /// Whether this process has sent the value of another object since.
+    #[must_use]
+    pub fn is_of_another(&self, at: &Established, tool_id: &str, name: &str, uid: &str) -> bool {
+        let Ok(senders) = self.senders.lock() else { return true };
+        senders.get(&place(at, tool_id, name)).is_some_and(|sender| sender != uid)
     }
 
     /// What value the service has is not known any more.
