@@ -127,11 +127,8 @@ async fn synchronise(
     let mut named: Option<Option<RemoteTool>> = None;
     let mut permit: Option<Permit> = None;
     for _ in 0..STEPS {
-        let plan = if let Some(id) = status.tool_id.clone() {
-            // What the resync has read just now need not be read again.
-            let age = if class == Class::Resync { JUST_READ } else { Duration::ZERO };
-            let remote = ctx.remote.tool(&connection.established, &id, age, class).await?;
-            decide::decide(&desired, &Observed::Bound { id: &id, tool: remote.as_deref() })
+        let plan = if let Some(id) = status.tool_id.as_deref() {
+            bound_plan(&desired, id, connection, class, ctx).await?
         } else {
             let is_first_look = named.is_none() && permit.is_none();
             if is_first_look && desired.management == ManagementPolicy::Manage {
@@ -171,12 +168,8 @@ async fn synchronise(
                 };
                 ctx.remote.sends_mark(&connection.established, desired.mark);
                 if let Some(id) = create(&body, permit, connection).await? {
-                    status.tool_id = Some(id.clone());
-                    status.active_versions = Some(0);
                     ctx.remote.made_tool(&connection.established, &id, &body);
-                    if wants_specifier(&tool) {
-                        record(handle, status, ctx).await?;
-                    }
+                    created(handle, status, id, ctx).await?;
                     return Ok(None);
                 }
                 named = Some(by_name(&desired, connection, class, ctx).await?);
@@ -188,6 +181,20 @@ async fn synchronise(
         }
     }
     Ok(Some(Outcome::retrying("the service's tools change while they are read")))
+}
+
+/// What to do about the tool that the object is bound to.
+async fn bound_plan(
+    desired: &Desired<'_>,
+    id: &str,
+    connection: &Connection,
+    class: Class,
+    ctx: &Context,
+) -> Result<Plan, Interrupt> {
+    // What the resync has read just now need not be read again.
+    let age = if class == Class::Resync { JUST_READ } else { Duration::ZERO };
+    let remote = ctx.remote.tool(&connection.established, id, age, class).await?;
+    Ok(decide::decide(desired, &Observed::Bound { id, tool: remote.as_deref() }))
 }
 
 /// One read that does not find the tool proves nothing; several over some time do.
@@ -321,8 +328,19 @@ async fn write_ahead(handle: &mut Handle<Tool>, status: &ToolStatus, ctx: &Conte
     Ok(())
 }
 
-/// Writes the id down at once where more is to be done in the same visit, so that what follows cannot lose it.
-async fn record(handle: &mut Handle<Tool>, status: &ToolStatus, ctx: &Context) -> Result<(), Interrupt> {
+/// The tool is there. Its id is written down at once where more is to be done in the same visit, so that what follows cannot
+/// lose it.
+async fn created(
+    handle: &mut Handle<Tool>,
+    status: &mut ToolStatus,
+    id: String,
+    ctx: &Context,
+) -> Result<(), Interrupt> {
+    status.tool_id = Some(id);
+    status.active_versions = Some(0);
+    if !wants_specifier(handle.object()) {
+        return Ok(());
+    }
     let message = "the tool was created".to_owned();
     let verdict = Verdict { state: State::Reconciling, reason: Reason::Progressing, message };
     handle.write_status(status.clone(), &verdict, ctx.clock.now()).await?;
