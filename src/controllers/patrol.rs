@@ -293,6 +293,18 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn the_periods_in_use_are_those_that_fit() {
+        let (periods, at) = (Periods::default(), Established::for_tests("acme", "me"));
+        let given = Resync::default();
+        assert!(!periods.are_known(&at) && periods.effective(&at, &given) == given);
+        periods.note(&(at.endpoint.clone(), at.organization.clone()), 10_000);
+        // All 50 reads a minute are allowed here, and half of them are for the resync.
+        let expected = Resync { tools_period_seconds: 1200, versions_period_seconds: 24_000, ..given.clone() };
+        assert!(periods.are_known(&at));
+        assert_eq!(periods.effective(&at, &given), expected);
+    }
+
     #[test]
     fn only_a_change_that_is_worth_it_is_told() {
         let (periods, place) = (Periods::default(), ("endpoint".to_owned(), "acme".to_owned()));
