@@ -31,6 +31,7 @@ pub struct Memory {
 #[derive(Debug, Default, Clone)]
 struct Remembered {
     failures: u32,
+    retry: Option<Instant>,
     looked: Option<Instant>,
     missing: Option<Instant>,
     left: Left,
@@ -58,16 +59,26 @@ impl Default for Memory {
 impl Memory {
     /// Counts a failure and says how long to wait before the next try, at `longest`.
     pub fn failed(&self, uid: &str, longest: Duration) -> Duration {
-        let failures = self.with(uid, |object| {
+        self.with(uid, |object| {
             object.failures = object.failures.saturating_add(1);
-            object.failures
-        });
-        jittered(uid, FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(longest))
+            let doubled = FIRST_RETRY.saturating_mul(1 << object.failures.saturating_sub(1).min(10));
+            let delay = jittered(uid, doubled.min(longest));
+            object.retry = Instant::now().checked_add(delay);
+            delay
+        })
     }
 
-    /// The last try did not fail, or says nothing of the next.
+    /// How long until what failed is tried again; zero when nothing failed. For what must not be repeated sooner, whatever
+    /// wakes the object.
+    #[must_use]
+    pub fn until_retry(&self, uid: &str) -> Duration {
+        let retry = self.with(uid, |object| object.retry);
+        retry.map_or(Duration::ZERO, |retry| retry.saturating_duration_since(Instant::now()))
+    }
+
+    /// The last try did not fail, or what it failed of is no more.
     pub fn succeeded(&self, uid: &str) {
-        self.with(uid, |object| object.failures = 0);
+        self.with(uid, |object| (object.failures, object.retry) = (0, None));
     }
 
     /// The remote state of the object was looked at just now.
@@ -186,7 +197,11 @@ mod tests {
         assert!(failed("a") <= LONGEST_RETRY.mul_f64(1.1));
         assert!(memory.failed("a", FIRST_RETRY) <= FIRST_RETRY.mul_f64(1.1));
         memory.succeeded("a");
+        assert_eq!(memory.until_retry("a"), Duration::ZERO);
         assert_eq!(failed("a"), first);
+        assert_eq!(memory.until_retry("a"), first);
+        tokio::time::advance(first).await;
+        assert_eq!(memory.until_retry("a"), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -28,6 +28,13 @@ impl Places {
         }
     }
 
+    /// Whether the object waits for a call of this operation, or its turn has come just now.
+    #[must_use]
+    pub fn waits(&self, uid: &str, operation: Operation) -> bool {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(uid).is_some_and(|places| places.iter().any(|place| place.operation == operation))
+    }
+
     /// The object waits nowhere any more.
     pub fn give_up(&self, uid: &str) {
         let places = self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);

@@ -313,7 +313,7 @@ impl Context {
             self.queues.tools.push(&namespace, &object.spec.tool_ref.name);
         }
         if change.new.is_none() {
-            self.publishes.forget_ended(&object.uid().unwrap_or_default());
+            self.publishes.forget(&object.uid().unwrap_or_default());
         }
         if change.new.is_none() || concerns_itself(change) {
             self.wake_going_organizations();

@@ -11,6 +11,7 @@ use crate::amigo::{Class, Operation, Specifier};
 use crate::controllers::Context;
 use crate::controllers::connection::{Connection, connect_for_clean_up};
 use crate::controllers::deprecate::{CRD_IS_GOING, Clearance, Order, clear, crd_is_going};
+use crate::controllers::memory::seconds;
 use crate::controllers::outcome::{Interrupt, Outcome};
 use crate::controllers::ownership;
 use crate::controllers::tool_version::publishes::State;
@@ -26,6 +27,7 @@ pub async fn clean_up(
     ctx: &Context,
 ) -> Result<Outcome, Interrupt> {
     if handle.object().spec.deletion_policy == DeletionPolicy::Retain {
+        leave(handle.object(), status, ctx);
         return Ok(Outcome::Gone { message: "the version is retained".into() });
     }
     let Some(tool_id) = status.tool_id.clone().filter(|_| status.version_id.is_some() || status.publish.is_some())
@@ -34,6 +36,7 @@ pub async fn clean_up(
     };
     // Before anything that could be waited for: the Organization may be gone with its own kind.
     if crd_is_going::<ToolVersion>(ctx).await? {
+        leave(handle.object(), status, ctx);
         return Ok(Outcome::Gone { message: CRD_IS_GOING.into() });
     }
     if handle.object().spec.suspend {
@@ -48,6 +51,16 @@ pub async fn clean_up(
         return Ok(outcome);
     }
     deprecate(handle, status, &tool_id, &connection, ctx).await
+}
+
+/// The object goes with all that it says of a publish whose outcome is open. Should the manifest be applied again, its publish
+/// must not be sent beside that one.
+fn leave(object: &ToolVersion, status: &ToolVersionStatus, ctx: &Context) {
+    let (None, Some(intent), Some(tool_id)) = (&status.version_id, &status.publish, &status.tool_id) else { return };
+    let now = ctx.clock.now();
+    let began = intent.start_time.parse().unwrap_or(now);
+    let rest = seconds(object.spec.publish_timeout_seconds).saturating_sub(now.duration_since(began).unsigned_abs());
+    ctx.publishes.leave(&object.uid().unwrap_or_default(), tool_id, intent.attempt, rest);
 }
 
 /// Finds out what became of a publish before the object goes: its version is to be deprecated, not forgotten.

@@ -166,18 +166,25 @@ async fn look(
     ctx: &Context,
 ) -> Result<Outcome, Interrupt> {
     let at = &connection.established;
-    let (versions, changed) = ctx.list_versions(handle.object(), at, look.tool_id, look.age, look.class).await?;
-    if changed {
-        // Others may have waited for just this: a version between, or one that is gone.
-        let (namespace, tool) = (handle.namespace(), handle.object().spec.tool_ref.name.clone());
-        ctx.wake_versions_of_tool(&namespace, &tool);
-        ctx.queues.tools.push(&namespace, &tool);
-    }
-    match plan(handle, status, look, &versions, ctx)? {
-        Plan::Publish { .. } => {}
-        other => return Ok(settle(handle, status, look, other, ctx)),
-    }
     let uid = handle.object().uid().unwrap_or_default();
+    if !is_its_turn(handle, status, look, connection, ctx) {
+        let (versions, changed) = ctx.list_versions(handle.object(), at, look.tool_id, look.age, look.class).await?;
+        if changed {
+            // Others may have waited for just this: a version between, or one that is gone.
+            let (namespace, tool) = (handle.namespace(), handle.object().spec.tool_ref.name.clone());
+            ctx.wake_versions_of_tool(&namespace, &tool);
+            ctx.queues.tools.push(&namespace, &tool);
+        }
+        match plan(handle, status, look, &versions, ctx)? {
+            Plan::Publish { .. } => {}
+            other => return Ok(settle(handle, status, look, other, ctx)),
+        }
+    }
+    // Whatever has woken the object: the service has refused it just now.
+    let rest = ctx.memory.until_retry(&uid);
+    if !look.requested && !rest.is_zero() {
+        return Ok(Outcome::Unchanged { again: rest });
+    }
     let permit = match ctx.claim(handle.object(), at, Operation::PublishVersion, Class::Interactive) {
         Claim::Granted(permit) => permit,
         Claim::Queued { estimate } => return Ok(Outcome::queued("publish the version", estimate)),
@@ -196,6 +203,20 @@ async fn look(
         }
         other => Ok(settle(handle, status, look, other, ctx)),
     }
+}
+
+/// Whether the object only waits for its turn to publish, as far as the last list says: the list is read when the turn has
+/// come, and not before as well.
+fn is_its_turn(
+    handle: &Handle<ToolVersion>,
+    status: &ToolVersionStatus,
+    look: &Look<'_>,
+    connection: &Connection,
+    ctx: &Context,
+) -> bool {
+    let waits = ctx.places.waits(&handle.object().uid().unwrap_or_default(), Operation::PublishVersion);
+    let known = ctx.remote.known_versions(&connection.established, look.tool_id).filter(|_| waits);
+    known.is_some_and(|versions| matches!(plan(handle, status, look, &versions, ctx), Ok(Plan::Publish { .. })))
 }
 
 /// Gathers what the decision looks at, and decides.

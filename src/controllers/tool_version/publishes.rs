@@ -20,6 +20,8 @@ struct Publish {
     tool_id: String,
     attempt: i32,
     state: State,
+    /// The object is gone. Until this time the publish has its place if nobody knows what became of it.
+    left: Option<Instant>,
     /// What stood here before; put back when the publish is not sent after all.
     before: Option<Box<Publish>>,
 }
@@ -37,6 +39,19 @@ pub enum State {
     Lost,
 }
 
+impl Publish {
+    /// Whether no other publish of the tool may be sent.
+    fn has_the_place(&self) -> bool {
+        let is_open = matches!(self.state, State::Lost) && self.left.is_some_and(|left| left > Instant::now());
+        matches!(self.state, State::Running) || is_open
+    }
+
+    /// Whether anybody may still ask for it.
+    fn is_needed(&self) -> bool {
+        self.left.is_none() || self.has_the_place()
+    }
+}
+
 impl Publishes {
     fn all(&self) -> MutexGuard<'_, BTreeMap<String, Publish>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -46,11 +61,13 @@ impl Publishes {
     #[must_use]
     pub fn begin(&self, tool_id: &str, uid: &str, attempt: i32) -> bool {
         let mut all = self.all();
-        if all.values().any(|publish| publish.tool_id == tool_id && matches!(publish.state, State::Running)) {
+        all.retain(|_, publish| publish.is_needed());
+        if all.values().any(|publish| publish.tool_id == tool_id && publish.has_the_place()) {
             return false;
         }
         let before = all.remove(uid).map(|publish| Box::new(Publish { before: None, ..publish }));
-        all.insert(uid.to_owned(), Publish { tool_id: tool_id.to_owned(), attempt, state: State::Running, before });
+        let publish = Publish { tool_id: tool_id.to_owned(), attempt, state: State::Running, left: None, before };
+        all.insert(uid.to_owned(), publish);
         true
     }
 
@@ -81,9 +98,12 @@ impl Publishes {
                     State::Lost
                 }
             };
-            if let Some(publish) = publishes.all().get_mut(&uid) {
+            let mut all = publishes.all();
+            if let Some(publish) = all.get_mut(&uid) {
                 publish.state = state;
             }
+            all.retain(|_, publish| publish.is_needed());
+            drop(all);
             wake();
         });
     }
@@ -98,12 +118,28 @@ impl Publishes {
         meant.then(|| publish.state.clone())
     }
 
-    /// The object is gone; a publish that still runs keeps its place until it ends.
-    pub fn forget_ended(&self, uid: &str) {
+    /// The object is about to go while its publish of this attempt is open. Another object of the tool, the same manifest
+    /// applied again perhaps, does not publish for so long, unless the answer comes.
+    pub fn leave(&self, uid: &str, tool_id: &str, attempt: i32, rest: Duration) {
+        let left = Instant::now().checked_add(rest);
         let mut all = self.all();
-        if all.get(uid).is_some_and(|publish| !matches!(publish.state, State::Running)) {
-            all.remove(uid);
+        let publish = all.entry(uid.to_owned()).or_insert_with(|| Publish {
+            tool_id: tool_id.to_owned(),
+            attempt,
+            state: State::Lost,
+            left: None,
+            before: None,
+        });
+        publish.left = left;
+    }
+
+    /// The object is gone; a publish that still runs keeps its place until it ends.
+    pub fn forget(&self, uid: &str) {
+        let mut all = self.all();
+        if let Some(publish) = all.get_mut(uid) {
+            publish.left.get_or_insert_with(Instant::now);
         }
+        all.retain(|_, publish| publish.is_needed());
     }
 
     /// Whether a publish of the tool runs.
@@ -183,15 +219,55 @@ mod tests {
     async fn what_is_gone_keeps_its_place_while_its_publish_runs() {
         let (publishes, tasks) = (Publishes::default(), tokio_util::task::TaskTracker::new());
         assert!(publishes.begin("tool", "a", 1));
-        publishes.forget_ended("a");
+        publishes.forget("a");
         assert!(publishes.is_busy("tool"));
         publishes.run("a".into(), &tasks, async { refused() }, || ());
         tasks.close();
         tasks.wait().await;
-        publishes.forget_ended("b");
+        assert!(publishes.all().is_empty(), "nobody asks for it any more");
+        assert!(publishes.begin("tool", "a", 1));
+        publishes.run("a".into(), &tasks, async { refused() }, || ());
+        tasks.wait().await;
+        publishes.forget("b");
         assert!(publishes.state("a", "tool", Some(1)).is_some(), "another object's end is not its own");
-        publishes.forget_ended("a");
+        publishes.forget("a");
         assert!(publishes.state("a", "tool", Some(1)).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_gone_keeps_its_place_while_nobody_knows_what_became_of_its_publish() {
+        let rest = Duration::from_secs(600);
+        let lost = || amigo::Error::Unknown { operation: amigo::Operation::PublishVersion, text: "reset".into() };
+        let answers = [("no answer in this process", None), ("lost", Some(Err(lost()))), ("refused", Some(refused()))];
+        for (case, answer) in answers {
+            let (publishes, tasks) = (Publishes::default(), tokio_util::task::TaskTracker::new());
+            let is_open = case != "refused";
+            let runs = answer.is_some();
+            if let Some(answer) = answer {
+                assert!(publishes.begin("tool", "a", 1));
+                publishes.run("a".into(), &tasks, async { answer }, || ());
+            }
+            publishes.leave("a", "tool", 1, rest);
+            publishes.forget("a");
+            assert_eq!(publishes.is_busy("tool"), runs, "{case}");
+            tasks.close();
+            tasks.wait().await;
+            assert_eq!(publishes.begin("tool", "b", 1), !is_open, "{case}");
+            assert!(publishes.begin("other", "c", 1), "{case}");
+            tokio::time::advance(rest).await;
+            assert_eq!(publishes.begin("tool", "b", 1), is_open, "{case}: once");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_came_before_the_object_went_leaves_the_place_free() {
+        let (publishes, tasks) = (Publishes::default(), tokio_util::task::TaskTracker::new());
+        assert!(publishes.begin("tool", "a", 1));
+        publishes.run("a".into(), &tasks, async { refused() }, || ());
+        tasks.close();
+        tasks.wait().await;
+        publishes.leave("a", "tool", 1, Duration::from_secs(600));
+        assert!(publishes.begin("tool", "b", 1));
     }
 
     #[tokio::test(start_paused = true)]

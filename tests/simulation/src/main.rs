@@ -4,6 +4,7 @@
 mod call;
 mod chaos;
 mod dice;
+mod fleet;
 mod kubernetes;
 mod minimise;
 mod network;
@@ -72,6 +73,12 @@ struct Arguments {
     /// Go on for so many hours, seed after seed
     #[arg(long, value_name = "HOURS")]
     soak: Option<f64>,
+    /// Not by seed: so many Tools, each with a ToolEnvSecret and a ToolVersion, on a day without faults; tells what they cost
+    #[arg(long, value_name = "TOOLS", conflicts_with_all = ["seed", "seeds", "soak"])]
+    fleet: Option<usize>,
+    /// With --fleet: in so many organizations
+    #[arg(long, default_value_t = 1, requires = "fleet")]
+    organizations: usize,
 }
 
 fn story(name: &str) -> Result<Story, String> {
@@ -81,9 +88,20 @@ fn story(name: &str) -> Result<Story, String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.seed {
-        Some(seed) => one(&arguments, seed),
-        None => many(&arguments),
+    match (arguments.fleet, arguments.seed) {
+        (Some(tools), _) => fleet(fleet::Size { tools, organizations: arguments.organizations.max(1) }),
+        (None, Some(seed)) => one(&arguments, seed),
+        (None, None) => many(&arguments),
+    }
+}
+
+fn fleet(size: fleet::Size) -> ExitCode {
+    match fleet::run(size) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -67,6 +67,9 @@ impl Pulse {
     }
 }
 
+/// How long the server keeps a watch open.
+pub const WATCH_LASTS: Duration = Duration::from_secs(200);
+
 /// The links of one run of one replica.
 #[derive(Clone)]
 pub struct Link {
@@ -80,7 +83,8 @@ pub struct Link {
     pub life: Arc<Pulse>,
 }
 
-type Reply = http::Response<UnsyncBoxBody<Bytes, std::io::Error>>;
+/// What a replica gets from Kubernetes.
+pub type Reply = http::Response<UnsyncBoxBody<Bytes, std::io::Error>>;
 
 impl Link {
     async fn alive(&self) {
@@ -162,7 +166,7 @@ impl Link {
     /// The body of a watch.
     fn follow(&self, watching: Watching) -> UnsyncBoxBody<Bytes, std::io::Error> {
         let place = format!("watch/{}/{}", self.node, watching.describe());
-        let ends = tokio::time::Instant::now() + Duration::from_secs(200);
+        let ends = tokio::time::Instant::now() + WATCH_LASTS;
         let state = Follow { link: self.clone(), watching, place, ends, again: None, over: false };
         let lines = futures::stream::unfold(state, |mut state| async move { Some((state.line().await?, state)) });
         StreamBody::new(lines.map(|line| line.map(http_body::Frame::data))).boxed_unsync()
@@ -196,7 +200,7 @@ impl Link {
                 Some(RemoteFault::Slow(part)) => self.slowly(bounds.timeout.mul_f64(part), request, bounds).await,
             }
         };
-        self.sim.after_call(&self.me, &call, answer.as_ref().ok().map(http::Response::headers));
+        self.sim.after_call(&self.me, &call, answer.as_ref().ok());
         self.alive().await;
         let outcome = match &answer {
             Ok(answer) => {
@@ -242,7 +246,8 @@ async fn detached<T: Send + 'static>(
     receiver.await.map_err(std::io::Error::other)
 }
 
-fn response(code: u16, body: UnsyncBoxBody<Bytes, std::io::Error>) -> Reply {
+/// An answer of Kubernetes.
+pub fn response(code: u16, body: UnsyncBoxBody<Bytes, std::io::Error>) -> Reply {
     let mut response = http::Response::new(body);
     *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));

@@ -39,6 +39,12 @@ struct Flags {
     settings: Settings,
 }
 
+/// The settings of a simulated replica, with these flags as well.
+pub fn settings(more: &[&str]) -> Settings {
+    let flags = ["simulated", "--owner-id", OWNER, "--allowed-endpoint", ENDPOINT, "--lease-namespace", "kube-system"];
+    Flags::parse_from(flags.iter().chain(more)).settings
+}
+
 impl Node {
     /// A replica that does not run.
     #[must_use]
@@ -67,7 +73,8 @@ impl Node {
             clock: self.clock(),
             me,
         };
-        let settings = self.settings();
+        let elects = if self.sim.plan.replicas > 1 { "true" } else { "false" };
+        let settings = settings(&["--leader-elect", elects, "--secret-access", self.sim.plan.secret_access]);
         // What the flags say is an endpoint.
         let allowed = settings.allowed_endpoints().unwrap_or_default();
         let (ready, _) = watch::channel(Readiness::NotReady("starting".into()));
@@ -75,13 +82,6 @@ impl Node {
         let stop = CancellationToken::new();
         let task = tokio::spawn(replica.run(stop.clone()));
         self.running = Some(Running { life, stop, task });
-    }
-
-    fn settings(&self) -> Settings {
-        let elects = if self.sim.plan.replicas > 1 { "true" } else { "false" };
-        let flags = ["simulated", "--owner-id", OWNER, "--allowed-endpoint", ENDPOINT, "--leader-elect", elects];
-        let more = ["--lease-namespace", "kube-system", "--secret-access", self.sim.plan.secret_access];
-        Flags::parse_from(flags.into_iter().chain(more)).settings
     }
 
     fn clock(&self) -> Clock {

@@ -20,6 +20,10 @@ const GRACE: Duration = Duration::from_secs(20);
 /// How long a call whose place was granted may still wait for a token.
 const TOKEN_WAIT: Duration = Duration::from_secs(60);
 
+/// How soon a publish that was refused, as another operation on the tool is under way, may be refused again: at once, where a
+/// person asks for that or replaces the object, but not over and over.
+const HASTE: Duration = Duration::from_secs(3);
+
 /// The user that the operator signs in as.
 const USER: &str = "demo-user";
 
@@ -47,6 +51,8 @@ pub struct Referee {
     called: BTreeMap<(String, &'static str), Instant>,
     /// The calls of a process that are not answered.
     under_way: BTreeMap<(String, &'static str), Vec<Instant>>,
+    /// When a process was last told that a tool is busy.
+    busy: BTreeMap<(String, String), Vec<Instant>>,
 }
 
 impl Referee {
@@ -119,6 +125,14 @@ impl Referee {
         let crowd = !knows && !under_way.is_empty();
         under_way.push(decided);
         crowd.then(|| breach("the first call goes alone", call.describe()))
+    }
+
+    /// The service has told a process that another operation on the tool is under way.
+    pub fn busy(&mut self, me: &str, call: &Call) -> Option<Violation> {
+        let of_late = self.busy.entry((me.to_owned(), call.tool_id.clone())).or_default();
+        of_late.retain(|told| told.elapsed() < HASTE);
+        of_late.push(Instant::now());
+        (of_late.len() > 2).then(|| breach("a refusal is respected", call.describe()))
     }
 
     /// A call of a process has ended.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use amigo_operator::clock::Clock;
 use amigo_operator::resources::{OrganizationSpec, ToolEnvSecretSpec, ToolSpec, ToolVersionSpec};
 use amigo_operator::sandbox::{Account, InProcess, Sandbox, ToolView};
+use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -213,7 +214,13 @@ impl Sim {
     }
 
     /// Judges what the service has after a call.
-    pub fn after_call(&self, me: &str, call: &Call, answer: Option<&http::HeaderMap>) {
+    pub fn after_call(&self, me: &str, call: &Call, answer: Option<&http::Response<Bytes>>) {
+        if call.operation == "publish-version"
+            && answer.is_some_and(|answer| answer.status() == http::StatusCode::CONFLICT)
+            && let Some(violation) = self.referee(|referee| referee.busy(me, call))
+        {
+            self.violated(violation.rule, violation.text);
+        }
         if call.writes()
             && let Some(violation) = self.referee(|referee| referee.judge_service(&self.sandbox.tools(ACME)))
         {
@@ -226,7 +233,7 @@ impl Sim {
         {
             self.violated("the budget holds", format!("429 for {}", call.describe()));
         }
-        if let Some(headers) = answer {
+        if let Some(headers) = answer.map(http::Response::headers) {
             let reset = headers.get("x-ratelimit-reset").and_then(|value| value.to_str().ok()?.parse().ok());
             let reset = reset.map_or(60, |reset: i64| reset - self.clock.now().as_second());
             self.referee(|referee| referee.told(me, call, Duration::from_secs(reset.max(0).unsigned_abs())));
@@ -431,7 +438,7 @@ pub fn collection(kind: &str) -> &'static str {
 }
 
 /// The spec with the defaults that the CRD would fill in.
-fn defaulted(kind: &str, spec: &Value) -> Value {
+pub fn defaulted(kind: &str, spec: &Value) -> Value {
     fn through<T: serde::Serialize + serde::de::DeserializeOwned>(spec: &Value) -> Value {
         let typed: Result<T, _> = serde_json::from_value(spec.clone());
         typed
