@@ -54,9 +54,10 @@ impl Kind for Tool {
         if let Some(outcome) = rivals::taken(handle.object(), ctx) {
             return Ok(outcome);
         }
-        status.organization = Some(connection.established.organization.clone());
-        status.endpoint = Some(connection.established.endpoint.clone());
         status.name = Some(handle.object().remote_name());
+        if status.endpoint.is_some() {
+            locate(status, &connection);
+        }
         if !visit.settled || has_drifted(handle.object(), status, &connection, ctx) {
             let class = if visit.settled { Class::Resync } else { Class::Interactive };
             if let Some(outcome) = synchronise(handle, status, &connection, class, ctx).await? {
@@ -104,6 +105,13 @@ impl Kind for Tool {
     }
 }
 
+/// Notes where the remote tool is. Not before the first write to it: an object for which nothing was ever done remotely has
+/// nothing to look for, and nothing to clean up.
+fn locate(status: &mut ToolStatus, connection: &Connection) {
+    status.organization = Some(connection.established.organization.clone());
+    status.endpoint = Some(connection.established.endpoint.clone());
+}
+
 /// Whether the tool, as the resync has last read it, is other than the manifest says.
 fn has_drifted(tool: &Tool, status: &ToolStatus, connection: &Connection, ctx: &Context) -> bool {
     let Some(id) = status.tool_id.as_deref() else { return true };
@@ -148,9 +156,12 @@ async fn synchronise(
             Plan::End(outcome) => return Ok(Some(outcome)),
             Plan::LookByName => named = Some(by_name(&desired, connection, class, ctx).await?),
             Plan::Unbind => unbind(status),
-            Plan::Bind { id } => status.tool_id = Some(id),
+            Plan::Bind { id } => {
+                locate(status, connection);
+                status.tool_id = Some(id);
+            }
             Plan::Adopt { id, modify } => {
-                write_ahead(handle, status, ctx).await?;
+                write_ahead(handle, status, connection, ctx).await?;
                 ctx.remote.sends_mark(&connection.established, desired.mark);
                 write(handle, &id, &modify, connection, ctx).await?;
                 status.tool_id = Some(id);
@@ -161,7 +172,7 @@ async fn synchronise(
                 return Ok(None);
             }
             Plan::Create(body) => {
-                write_ahead(handle, status, ctx).await?;
+                write_ahead(handle, status, connection, ctx).await?;
                 let permit = match permit.take() {
                     Some(permit) => permit,
                     None => create_permit(handle, connection, ctx)?,
@@ -318,7 +329,13 @@ async fn create(body: &CreateTool, permit: Permit, connection: &Connection) -> R
 /// What a clean-up needs is written down before the first remote write: should its answer be lost, or the status write that
 /// follows it, the object still knows where to look. Either way the object must be the one that the server has: another tool
 /// may be bound already, and a cache that is behind does not show it.
-async fn write_ahead(handle: &mut Handle<Tool>, status: &ToolStatus, ctx: &Context) -> Result<(), Interrupt> {
+async fn write_ahead(
+    handle: &mut Handle<Tool>,
+    status: &mut ToolStatus,
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<(), Interrupt> {
+    locate(status, connection);
     if handle.status().endpoint.is_some() {
         return Ok(handle.must_be_current().await?);
     }

@@ -67,7 +67,10 @@ impl Kind for ToolEnvSecret {
             return Ok(sync.ready(&handle.object().uid().unwrap_or_default(), status));
         }
         if !visit.settled {
-            sync.announce(handle, status).await?;
+            // One that is alone has nobody who could send its variables along, and saves a read of its Secrets.
+            if sync.others(handle.object()).next().is_some() {
+                sync.announce(handle, status).await?;
+            }
             tokio::time::sleep(GATHERING).await;
         }
         let lock = ctx.sent.lock(&tool_id);
@@ -95,23 +98,26 @@ struct Sync<'a> {
 impl Sync<'_> {
     /// All ToolEnvSecrets of the tool; this object as it is in hand, the others as the cache shows them.
     async fn members(&self, handle: &Handle<ToolEnvSecret>) -> Result<Vec<Member>, Interrupt> {
-        let object = handle.object();
-        let namespace = handle.namespace();
-        let others = self.ctx.variables.by(&by_tool(&namespace, &object.spec.tool_ref.name));
-        let others =
-            others.iter().filter(|other| other.uid() != object.uid() && other.metadata.deletion_timestamp.is_none());
-        let mut members = vec![Member { in_hand: true, ..self.member(object).await? }];
-        for other in others {
-            let member = match self.member(other).await {
+        let mut members = vec![Member { in_hand: true, ..self.member(handle.object()).await? }];
+        for other in self.others(handle.object()) {
+            let member = match self.member(&other).await {
                 Ok(member) => member,
                 Err(error) => {
                     tracing::info!(object = %other.describe(), %error, "its Secrets cannot be read; its variables are left alone");
-                    Self::unreadable(other)
+                    Self::unreadable(&other)
                 }
             };
             members.push(member);
         }
         Ok(members)
+    }
+
+    /// The other ToolEnvSecrets of the tool, but those that are going.
+    fn others(&self, object: &ToolEnvSecret) -> impl Iterator<Item = Arc<ToolEnvSecret>> + use<> {
+        let namespace = object.namespace().unwrap_or_default();
+        let all = self.ctx.variables.by(&by_tool(&namespace, &object.spec.tool_ref.name));
+        let uid = object.uid();
+        all.into_iter().filter(move |other| other.uid() != uid && other.metadata.deletion_timestamp.is_none())
     }
 
     /// A member whose Secrets cannot be read keeps what it has, and holds nobody up.

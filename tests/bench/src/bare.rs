@@ -29,7 +29,7 @@ use crate::world::{ACME, NAMESPACE, World};
 /// As many requests to Kubernetes as the operator has under way at most.
 const AT_ONCE: usize = 32;
 
-/// The client.
+/// The client. It has the operator's rights: what it costs the API server to check them is unavoidable.
 pub(crate) struct Bare {
     kubernetes: Client,
     http: reqwest::Client,
@@ -52,7 +52,8 @@ impl Bare {
             .error_for_status()?;
         let answer: Value = serde_json::from_slice(&answer.bytes().await?)?;
         let token = answer["id_token"].as_str().ok_or("no token")?.to_owned();
-        Ok(Arc::new(Self { kubernetes: world.client.clone(), http, endpoint: world.endpoint(), token }))
+        let kubernetes = world.operators_client().await?;
+        Ok(Arc::new(Self { kubernetes, http, endpoint: world.endpoint(), token }))
     }
 
     /// Brings each member that is told of to Ready, until no more are told of.

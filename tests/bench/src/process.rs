@@ -21,6 +21,11 @@ impl Process {
         ids.into_iter().find(is_child).map(Self).ok_or_else(|| format!("no process {name} under {parent}").into())
     }
 
+    /// The one that asks.
+    pub(crate) fn this() -> Self {
+        Self(std::process::id())
+    }
+
     /// Resident memory now, in bytes.
     pub(crate) fn memory(self) -> Result<f64> {
         self.status("VmRSS:")

@@ -1,6 +1,7 @@
 //! What a scenario runs in: a control plane of its own, the service in memory on a socket, and the operator as a process
 //! with the permissions of its ServiceAccount, as it is installed.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -83,6 +84,11 @@ impl World {
         self.server.url()
     }
 
+    /// A client with the operator's ServiceAccount.
+    pub(crate) async fn operators_client(&self) -> Result<Client> {
+        client(&self.kubeconfig).await
+    }
+
     /// Starts the operator and waits until it leads; when it was started.
     pub(crate) async fn start_operator(&mut self) -> Result<Instant> {
         fs::create_dir_all(&self.directory)?;
@@ -132,6 +138,21 @@ impl World {
         Process::child(running.supervised.process_group(), "amigo-operator")
     }
 
+    /// Processor time so far of whom a fleet keeps busy, by name: the servers, the operator, and this process with the service
+    /// and the client that applies.
+    pub(crate) fn processor_times(&self) -> Result<Times> {
+        let mut times = Times::from([("the bench itself", Process::this().processor_time()?)]);
+        let groups = self.control_plane.process_groups();
+        for name in ["etcd", "kube-apiserver"] {
+            let server = groups.iter().find_map(|group| Process::child(*group, name).ok());
+            times.insert(name, server.ok_or_else(|| format!("no process {name}"))?.processor_time()?);
+        }
+        if self.operator.is_some() {
+            times.insert("the operator", self.process()?.processor_time()?);
+        }
+        Ok(times)
+    }
+
     /// Changes the Organization's spec.
     pub(crate) fn patch_organization(&self, spec: &Value) -> Result<()> {
         let patch = json!({ "spec": spec }).to_string();
@@ -151,12 +172,15 @@ impl World {
     }
 }
 
+/// Processor time by the name of a process.
+pub(crate) type Times = BTreeMap<&'static str, Duration>;
+
 /// All calls of these counters.
 pub(crate) fn total(counters: &Counters) -> u64 {
     counters.values().map(|counter| counter.calls).sum()
 }
 
-/// A client as the administrator. Nothing is retried: what is measured is what was asked.
+/// A client as this kubeconfig says. Nothing is retried: what is measured is what was asked.
 async fn client(kubeconfig: &Path) -> Result<Client> {
     let config = Kubeconfig::read_from(kubeconfig)?;
     let mut config = kube::Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;

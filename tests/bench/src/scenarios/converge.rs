@@ -10,7 +10,7 @@ use crate::audit::{Requests, all_writes, writes};
 use crate::bare::Bare;
 use crate::fleet::Fleet;
 use crate::report::{Report, number};
-use crate::world::{World, total};
+use crate::world::{Times, World, total};
 use crate::{Arguments, Result};
 
 /// What a fleet cost until it was Ready.
@@ -18,6 +18,8 @@ pub(super) struct Cost {
     pub time: Duration,
     pub requests: Requests,
     pub calls: amigo_operator::sandbox::Counters,
+    /// Processor time of each process.
+    pub times: Times,
     /// Resident memory once all was Ready, and before there was any object; in bytes.
     pub memory: f64,
     pub empty: f64,
@@ -26,9 +28,9 @@ pub(super) struct Cost {
 pub(crate) async fn run(arguments: &Arguments) -> Result<Report> {
     let fleet = Fleet::whole(arguments.divided(1000));
     let mut report = Report::new("converge");
-    let before = floor(arguments, fleet).await?;
+    let (before, bare) = floor(arguments, fleet).await?;
     let cost = measure(arguments, fleet).await?;
-    let after = floor(arguments, fleet).await?;
+    let (after, _) = floor(arguments, fleet).await?;
     let floor = before.min(after);
     report.note("objects", number(fleet.objects()), "");
     report.note("the bare client, first", before.as_secs_f64(), "s");
@@ -36,12 +38,19 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report> {
     report.note("the operator", cost.time.as_secs_f64(), "s");
     report.aim("converge / floor", cost.time.as_secs_f64() / floor.as_secs_f64(), "", "at most 1.3");
     costs(&mut report, fleet, &cost);
+    for (whose, times) in [("with the bare client", &bare), ("with the operator", &cost.times)] {
+        for (name, time) in times {
+            let each = time.as_secs_f64() * 1000.0 / number(fleet.size);
+            report.note(format!("processor time {whose}: {name}"), each, "ms a tool");
+        }
+    }
     report.write(&arguments.directory)
 }
 
-/// How long the bare client takes.
-async fn floor(arguments: &Arguments, fleet: Fleet) -> Result<Duration> {
+/// How long the bare client takes, and what of the processors.
+async fn floor(arguments: &Arguments, fleet: Fleet) -> Result<(Duration, Times)> {
     let world = World::start(arguments, generous()).await?;
+    let before = world.processor_times()?;
     let bare = Bare::sign_in(&world).await?;
     let (made, members) = mpsc::unbounded_channel();
     let began = Instant::now();
@@ -54,7 +63,17 @@ async fn floor(arguments: &Arguments, fleet: Fleet) -> Result<Duration> {
         .await?;
     drop(made);
     serving.await??;
-    Ok(world.ready.reached(fleet.objects(), PATIENCE).await?.duration_since(began))
+    let time = world.ready.reached(fleet.objects(), PATIENCE).await?.duration_since(began);
+    Ok((time, since(&before, &world)?))
+}
+
+/// The processor time that was taken since.
+fn since(before: &Times, world: &World) -> Result<Times> {
+    let mut times = world.processor_times()?;
+    for (name, time) in &mut times {
+        *time = time.saturating_sub(before.get(name).copied().unwrap_or_default());
+    }
+    Ok(times)
 }
 
 /// What the operator takes.
@@ -65,15 +84,16 @@ pub(super) async fn measure(arguments: &Arguments, fleet: Fleet) -> Result<Cost>
     tokio::time::sleep(Duration::from_secs(2)).await;
     let empty = world.process()?.memory()?;
     world.sandbox.forget_requests();
-    let mark = world.audit.mark()?;
+    let (mark, before) = (world.audit.mark()?, world.processor_times()?);
     let began = Instant::now();
     fleet.apply(&world.client, |_| ()).await?;
     let time = world.ready.reached(fleet.objects(), PATIENCE).await?.duration_since(began);
+    let times = since(&before, &world)?;
     let (requests, calls) = (world.audit.since(mark)?, world.counters());
     tokio::time::sleep(Duration::from_secs(5)).await;
     let memory = world.process()?.memory()?;
     world.stop_operator().await?;
-    Ok(Cost { time, requests, calls, memory, empty })
+    Ok(Cost { time, requests, calls, times, memory, empty })
 }
 
 /// Notes what each object cost.
