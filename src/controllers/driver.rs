@@ -295,8 +295,6 @@ fn next<K: Kind>(outcome: &Outcome, uid: &str, ctx: &Context) -> Result<Again, F
         Outcome::Stalled { .. } => jittered(uid, STALLED_LOOK),
         Outcome::Suspended { .. } | Outcome::Gone { .. } => return Ok(None),
     };
-    if outcome.ends_a_try() {
-        ctx.memory.succeeded(uid);
-    }
+    ctx.memory.succeeded(uid);
     Ok(Some(again.max(Duration::from_millis(100))))
 }

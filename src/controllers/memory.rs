@@ -76,7 +76,7 @@ impl Memory {
         retry.map_or(Duration::ZERO, |retry| retry.saturating_duration_since(Instant::now()))
     }
 
-    /// The last try did not fail, or what it failed of is no more.
+    /// The last try did not fail, or says nothing of the next.
     pub fn succeeded(&self, uid: &str) {
         self.with(uid, |object| (object.failures, object.retry) = (0, None));
     }
@@ -140,10 +140,13 @@ impl Memory {
         }
     }
 
-    /// The object is gone.
+    /// The object is gone, and with it what is remembered of its parts (`uid/part`).
     pub fn forget(&self, uid: &str) {
         if let Ok(mut objects) = self.objects.lock() {
-            objects.remove(uid);
+            let of_it = objects.range(uid.to_owned()..).map(|(key, _)| key).take_while(|key| key.starts_with(uid));
+            for key in of_it.cloned().collect::<Vec<_>>() {
+                objects.remove(&key);
+            }
         }
     }
 
@@ -217,8 +220,11 @@ mod tests {
         assert!(!memory.is_missing("a"), "it was found in between, and the time starts anew");
         tokio::time::advance(MISSING_AFTER).await;
         assert!(memory.is_missing("a"));
+        assert!(!memory.is_missing("a/part") && !memory.is_missing("c"));
+        tokio::time::advance(MISSING_AFTER).await;
         memory.forget("a");
-        assert!(!memory.is_missing("a"), "another object may have the place");
+        assert!(!memory.is_missing("a") && !memory.is_missing("a/part"), "another object may have the place");
+        assert!(memory.is_missing("c"), "another object");
     }
 
     #[test]

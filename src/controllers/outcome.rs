@@ -126,16 +126,6 @@ impl Outcome {
         matches!(self, Self::Working { reason: Reason::QueuedForBudget, .. } | Self::Unchanged { .. })
     }
 
-    /// Whether what was tried has come to an end that is no failure. A call that is under way, or waits for its turn, may fail
-    /// like the one before, and the delay after that still grows.
-    #[must_use]
-    pub fn ends_a_try(&self) -> bool {
-        !matches!(
-            self,
-            Self::Working { reason: Reason::Publishing | Reason::QueuedForBudget, .. } | Self::Unchanged { .. }
-        )
-    }
-
     /// What the object stands for was not found, which one read does not prove. A resync says nothing of it yet.
     #[must_use]
     pub fn not_found_yet(class: amigo::Class) -> Self {

@@ -34,6 +34,10 @@ use crate::text::short;
 /// A list of this age is good enough for waiting; before a publish it is read again.
 const LIST_AGE: Duration = Duration::from_secs(30);
 
+/// Longest delay after a publish that the service refuses for now, as another operation on the tool is under way. Most are
+/// over after minutes.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(300);
+
 /// A list of this age is good enough for finding out what became of a publish.
 const EVIDENCE_AGE: Duration = Duration::from_secs(10);
 
@@ -181,7 +185,7 @@ async fn look(
         }
     }
     // Whatever has woken the object: the service has refused it just now.
-    let rest = ctx.memory.until_retry(&uid);
+    let rest = ctx.memory.until_retry(&refusals(&uid));
     if !look.requested && !rest.is_zero() {
         return Ok(Outcome::Unchanged { again: rest });
     }
@@ -330,6 +334,11 @@ fn active(versions: &[RemoteVersion]) -> usize {
     versions.iter().filter(|version| !version.deprecated).count()
 }
 
+/// Under what refused publishes of an object are remembered, apart from failures to find out anything.
+fn refusals(uid: &str) -> String {
+    format!("{uid}/publish")
+}
+
 /// What this process knows of the object's publish. A refusal ends the intent and the visit.
 async fn flight(
     handle: &mut Handle<ToolVersion>,
@@ -360,6 +369,9 @@ async fn flight(
             let path = &handle.object().spec.project_path;
             let outcome = refusal::outcome(&error, elapsed, path, &versions, tool.as_deref());
             ctx.sent.note_refusal(&uid, &tool_id, active(&versions));
+            if matches!(outcome, Outcome::Retrying { .. }) {
+                ctx.memory.failed(&refusals(&uid), LONGEST_REFUSAL);
+            }
             status.publish = None;
             Err(outcome.into())
         }
@@ -381,6 +393,7 @@ fn settle(
             record(status, &version);
             ctx.memory.found(&uid);
             if is_new {
+                ctx.memory.succeeded(&refusals(&uid));
                 let (namespace, name) = (handle.namespace(), handle.object().spec.tool_ref.name.clone());
                 ctx.queues.tools.push(&namespace, &name);
                 ctx.wake_organization_of_tool(&namespace, &name);
