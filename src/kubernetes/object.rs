@@ -82,6 +82,8 @@ pub struct Handle<K: Resource> {
     may_write: MayWrite,
     witness: Arc<dyn Witness<K>>,
     object: K,
+    /// Whether this reconcile has written the object.
+    wrote: bool,
 }
 
 impl<K: Resource> Handle<K> {
@@ -89,7 +91,7 @@ impl<K: Resource> Handle<K> {
     #[must_use]
     pub fn new(client: Client, may_write: MayWrite, witness: Arc<dyn Witness<K>>, object: K) -> Self {
         let api = Api::namespaced(client, &object.namespace().unwrap_or_default());
-        Self { api, may_write, witness, object }
+        Self { api, may_write, witness, object, wrote: false }
     }
 
     /// The object, as last read or written.
@@ -111,13 +113,21 @@ impl<K: Resource> Handle<K> {
     }
 
     /// Fails unless the object in hand is the one that the server has: for what must not be decided on a cache that is
-    /// behind.
+    /// behind. What this reconcile has written is: the server takes no write to another state.
     pub async fn must_be_current(&self) -> Result<(), Error> {
+        if self.wrote {
+            return Ok(());
+        }
         match self.fresh().await? {
             Some(fresh) if fresh.resource_version() == self.object.resource_version() => Ok(()),
             Some(_) => Err(Error::Changed(self.object.describe())),
             None => Err(Error::Gone(self.object.describe())),
         }
+    }
+
+    /// Whether the server has another object of this kind and namespace.
+    pub async fn is_there(&self, name: &str, uid: &str) -> Result<bool, Error> {
+        Ok(get_opt(&self.api, name).await?.is_some_and(|object| object.uid().as_deref() == Some(uid)))
     }
 
     /// The status, or the empty one of an object that has none.
@@ -156,6 +166,7 @@ impl<K: Resource> Handle<K> {
                     // The answer may hold a later spec, which this reconcile knows nothing of.
                     self.object.meta_mut().resource_version.clone_from(&written.meta().resource_version);
                     self.object.set_status(written.status().cloned().unwrap_or_default());
+                    self.wrote = true;
                     self.witness.wrote(&written);
                     return Ok(true);
                 }
@@ -219,6 +230,7 @@ impl<K: Resource> Handle<K> {
         match bounded(self.api.patch(&name, &params, &Patch::Merge(&patch))).await {
             Ok(object) => {
                 self.object = object;
+                self.wrote = true;
                 Ok(())
             }
             Err(Error::Server(error)) if is_conflict(&error) => Err(Error::Changed(self.object.describe())),

@@ -17,10 +17,15 @@ use crate::clock::Clock;
 use crate::kubernetes::client::Clients;
 use crate::kubernetes::lease::identity;
 
+/// Threads that work. The operator waits for others most of the time; more threads, one for each core of a large node, would
+/// only wake each other and keep memory of their own.
+const THREADS: usize = 2;
+
 /// Runs the operator until SIGTERM or Ctrl-C.
 pub fn run(settings: Settings) -> Result<(), String> {
     logs::start(settings.log_format, &settings.log_level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
         .enable_all()
         .build()
         .map_err(|error| format!("the runtime could not be started: {error}"))?;
@@ -41,8 +46,9 @@ async fn start(settings: Settings) -> Result<(), String> {
     let stop = stop_signal()?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, "amigo-operator starts");
     let surroundings = Surroundings { clients, transport: Arc::new(transport), clock: Clock::System, me: identity() };
-    Replica::new(settings, allowed, surroundings, metrics, ready).run(stop).await;
-    Ok(())
+    // On a thread that works: from this one every wake-up would be a switch between threads.
+    let replica = tokio::spawn(Replica::new(settings, allowed, surroundings, metrics, ready).run(stop));
+    replica.await.map_err(|error| format!("the operator has ended: {error}"))
 }
 
 /// Cancelled by the first SIGTERM or Ctrl-C; a second one ends the process at once.

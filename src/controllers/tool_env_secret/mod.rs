@@ -76,7 +76,7 @@ impl Kind for ToolEnvSecret {
         let lock = ctx.sent.lock(&tool_id);
         let _turn = lock.lock().await;
         let members = sync.members(handle).await?;
-        sync.run(handle, status, visit, &members).await
+        sync.run(handle, status, visit, members).await
     }
 
     async fn clean_up(
@@ -157,16 +157,16 @@ impl Sync<'_> {
         handle: &mut Handle<ToolEnvSecret>,
         status: &mut ToolEnvSecretStatus,
         visit: Visit,
-        members: &[Member],
+        mut members: Vec<Member>,
     ) -> Result<Outcome, Interrupt> {
         let uid = handle.object().uid().unwrap_or_default();
-        let Some(own) = members.iter().find(|member| member.uid == uid) else {
+        let Some(own) = members.iter().find(|member| member.uid == uid).cloned() else {
             return Ok(Outcome::retrying("the object is not among those of its tool"));
         };
-        self.recall(members);
+        self.recall(&members);
         let rewrite = self.until_rewrite(&uid, status).is_zero();
         let period = seconds(self.connection.object.spec.resync.tools_period_seconds);
-        let settled = visit.settled && own.synced && self.all_sent(own) && !rewrite && self.are_there(status);
+        let settled = visit.settled && own.synced && self.all_sent(&own) && !rewrite && self.are_there(status);
         if settled {
             return Ok(self.ready(&uid, status));
         }
@@ -176,15 +176,20 @@ impl Sync<'_> {
         let mut age = if visit.requested { Duration::ZERO } else { period * 2 };
         for attempt in 1..=ATTEMPTS {
             let remote = self.remote_tool(age, Class::Interactive).await?;
-            let plan = self.plan(handle.object(), members, &remote, rewrite.then_some(uid.as_str())).await?;
-            if !age.is_zero() && finds_fault(&plan, own) {
+            let plan = self.plan(handle.object(), &members, &remote, rewrite.then_some(uid.as_str())).await?;
+            if !age.is_zero() && finds_fault(&plan, &own) {
                 age = Duration::ZERO;
                 continue;
             }
             self.write_ahead(handle, status, &plan).await?;
-            match self.send(handle, members, &plan.delta, class).await? {
+            let gone = self.gone(handle, &members, &plan.delta).await?;
+            if !gone.is_empty() {
+                members.retain(|member| !gone.contains(&member.uid));
+                continue;
+            }
+            match self.send(handle, &members, &plan.delta, class).await? {
                 Answer::Done => {
-                    return Ok(self.settle(handle, status, own, &plan).await);
+                    return Ok(self.settle(handle, status, &own, &plan).await);
                 }
                 Answer::Disagrees(problem) if attempt == ATTEMPTS => return Ok(problem),
                 Answer::Disagrees(_) => age = Duration::ZERO,
@@ -281,6 +286,29 @@ impl Sync<'_> {
         let verdict = Verdict { state: State::Reconciling, reason: Reason::Progressing, message };
         handle.write_status(status.clone(), &verdict, self.ctx.clock.now()).await?;
         Ok(())
+    }
+
+    /// Which members, of those whose variables are about to be added, are there no more: a cache that is behind shows them,
+    /// and nobody would ever remove what was added for them.
+    async fn gone(
+        &self,
+        handle: &Handle<ToolEnvSecret>,
+        members: &[Member],
+        delta: &Delta,
+    ) -> Result<BTreeSet<String>, Interrupt> {
+        let adding = |member: &&Member| {
+            let owns = |name: &String| owner_of(members, name).is_some_and(|owner| owner.uid == member.uid);
+            delta.inserts.keys().any(owns)
+        };
+        let mut gone = BTreeSet::new();
+        for member in members.iter().filter(adding) {
+            if member.in_hand {
+                handle.must_be_current().await?;
+            } else if !handle.is_there(&member.name, &member.uid).await? {
+                gone.insert(member.uid.clone());
+            }
+        }
+        Ok(gone)
     }
 
     /// Sends one delta for the whole tool.
