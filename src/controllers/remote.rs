@@ -41,8 +41,9 @@ struct Marks {
 }
 
 /// How long a mark that was not found counts as absent: nobody but this process sets it, and that it knows of. What somebody
-/// sets by hand meets the name, which is taken, at the latest.
-const ABSENT_FOR: Duration = Duration::from_secs(3600);
+/// sets by hand meets the name, which is taken, at the latest. Thousands of tools take hours to create, and reading all marks
+/// in between would hold them up.
+const ABSENT_FOR: Duration = Duration::from_secs(12 * 3600);
 
 /// How long the service may still list as active what was deprecated; it says about a minute.
 const DEPRECATION_SPREADS: Duration = Duration::from_secs(180);

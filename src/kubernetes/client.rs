@@ -1,4 +1,4 @@
-//! Kubernetes clients: one for watches, whose answers last, and one for calls, which are bounded.
+//! Kubernetes clients: one for watches, whose answers last, one for calls, which are bounded, and one for the leader's Lease.
 
 use std::time::Duration;
 
@@ -21,11 +21,13 @@ const WATCH_READ_TIMEOUT: Duration = Duration::from_secs(240);
 /// Longest time without a byte in a call.
 const CALL_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The two clients.
+/// The clients.
 #[derive(Clone)]
 pub struct Clients {
     /// For watches.
     pub watch: Client,
+    /// For the Lease, whose renewal must not wait behind other calls: a busy leader would lose it.
+    pub lease: Client,
     /// For everything else, few at once. Nothing is retried by itself but what was refused as too many: of the rest the
     /// controllers know better when.
     pub calls: Client,
@@ -47,11 +49,13 @@ impl Clients {
             Client::try_from(config.clone()).map_err(|error| format!("the cluster's configuration: {error}"))?;
         config.read_timeout = Some(CALL_READ_TIMEOUT);
         config.reset_reader_on_write = true;
+        let lease =
+            Client::try_from(config.clone()).map_err(|error| format!("the cluster's configuration: {error}"))?;
         let calls = ClientBuilder::try_from(config).map_err(|error| format!("the cluster's configuration: {error}"))?;
         let layers = ServiceBuilder::new()
             .layer(RetryLayer::new(Patience::default()))
             .layer(ConcurrencyLimitLayer::new(CALLS_AT_ONCE))
             .layer(BufferLayer::new(CALLS_AT_ONCE));
-        Ok(Self { watch, calls: calls.with_layer(&layers).build() })
+        Ok(Self { watch, lease, calls: calls.with_layer(&layers).build() })
     }
 }

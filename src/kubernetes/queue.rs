@@ -1,5 +1,5 @@
-//! Which objects are to be looked at next, and the loop that looks at them: at most one look at an object at a time, any
-//! number of objects side by side. One queue a kind, fed by watches, timers and the remote API; it never fails, so that a
+//! Which objects are to be looked at next, and the loop that looks at them: at most one look at an object at a time, hundreds
+//! of objects side by side. One queue a kind, fed by watches, timers and the remote API; it never fails, so that a
 //! broken watch of one kind cannot delay another.
 //!
 //! Written here and not taken from kube's `Controller`, for two properties: what happens in which order follows from the
@@ -19,6 +19,11 @@ use super::watch::Key;
 
 /// How many looks are started before others have a turn.
 const STARTED_AT_ONCE: usize = 64;
+
+/// How many looks of one kind are under way at most. Each keeps its object and what it has begun to say in memory, and those
+/// that call the API server wait for each other: of tens of thousands that begin at once most would give up before their turn.
+/// What may take minutes, a publish or a place in the queue for a call, is waited for outside of a look.
+const UNDER_WAY: usize = 256;
 
 /// Asks for objects of one kind to be reconciled.
 #[derive(Debug, Clone)]
@@ -53,6 +58,9 @@ where
     loop {
         let now = Instant::now();
         for _ in 0..STARTED_AT_ONCE {
+            if looks.len() >= UNDER_WAY {
+                break;
+            }
             let Some(key) = agenda.start(now) else { break };
             // Most looks find nothing to do and are over at once: they need no place among those that wait.
             let mut look = Box::pin(look(key.clone()));
@@ -61,7 +69,7 @@ where
                 Poll::Pending => looks.push(async move { (key, look.await) }),
             }
         }
-        let next = agenda.next();
+        let next = agenda.next().filter(|_| looks.len() < UNDER_WAY);
         // In this order, always: the same events give the same run.
         tokio::select! {
             biased;
@@ -171,6 +179,39 @@ mod tests {
         assert_eq!(agenda.start(after(11)), Some(key("a")));
         agenda.ended(&key("a"), None, after(12));
         assert_eq!(agenda.next(), None, "only a change brings it back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_looks_are_under_way_and_the_others_follow() {
+        let (queue, requests) = Queue::new();
+        let (begun, gate) = (Arc::new(Mutex::new(0)), Arc::new(Notify::new()));
+        let (count, open) = (Arc::clone(&begun), Arc::clone(&gate));
+        let look = move |_: Key| {
+            let (count, open) = (Arc::clone(&count), Arc::clone(&open));
+            async move {
+                *count.lock().unwrap() += 1;
+                open.notified().await;
+                None
+            }
+        };
+        for number in 0..UNDER_WAY + 5 {
+            queue.push("travel", &number.to_string());
+        }
+        let run = tokio::spawn(run(requests, look));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(*begun.lock().unwrap(), UNDER_WAY);
+        for _ in 0..3 {
+            gate.notify_one();
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(*begun.lock().unwrap() > UNDER_WAY, "those that end make room");
+        drop(queue);
+        for _ in 0..10 {
+            gate.notify_waiters();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        run.await.unwrap();
+        assert_eq!(*begun.lock().unwrap(), UNDER_WAY + 5);
     }
 
     #[tokio::test(start_paused = true)]

@@ -150,8 +150,8 @@ impl Replica {
             return (Leadership::unconditional(), tokio::spawn(async {}));
         }
         let namespace = self.settings.lease_namespace.clone().unwrap_or_else(own_namespace);
-        let Surroundings { clock, me, .. } = &self.surroundings;
-        let (candidate, leadership) = Candidate::new(self.calls(), &namespace, me.clone(), *clock);
+        let Surroundings { clients, clock, me, .. } = &self.surroundings;
+        let (candidate, leadership) = Candidate::new(clients.lease.clone(), &namespace, me.clone(), *clock);
         (leadership, tokio::spawn(candidate.run(stop.clone())))
     }
 

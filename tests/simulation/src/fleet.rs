@@ -207,7 +207,7 @@ impl World {
             kube::Client::new(tower::service_fn(move |request| world.clone().kube(request)), "default")
         };
         let surroundings = Surroundings {
-            clients: Clients { watch: client(), calls: client() },
+            clients: Clients { watch: client(), lease: client(), calls: client() },
             transport: Arc::new(self.clone()),
             clock: self.clock,
             me: "fleet".into(),

@@ -68,7 +68,7 @@ impl Node {
             kube::Client::new(tower::service_fn(move |request| link.clone().kube(request)), "default")
         };
         let surroundings = Surroundings {
-            clients: Clients { watch: client(), calls: client() },
+            clients: Clients { watch: client(), lease: client(), calls: client() },
             transport: Arc::new(link.clone()),
             clock: self.clock(),
             me,
