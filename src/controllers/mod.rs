@@ -28,6 +28,7 @@ use self::connection::{Connections, Established, organization_key};
 use self::deprecations::Ledger;
 use self::driver::Kind;
 use self::memory::Memory;
+use self::outcome::{Interrupt, of_failed_read};
 use self::patrol::Periods;
 use self::places::Places;
 use self::remote::Remote;
@@ -181,14 +182,10 @@ impl Context {
         tool_id: &str,
         age: Duration,
         class: Class,
-    ) -> Result<(Arc<Vec<RemoteVersion>>, bool), amigo::Error> {
+    ) -> Result<(Arc<Vec<RemoteVersion>>, bool), Interrupt> {
         let operation = Operation::ListVersions;
-        self.kept(
-            object,
-            at,
-            operation,
-            self.remote.versions(at, tool_id, age, self.asking(object, operation, class)).await,
-        )
+        let read = self.remote.versions(at, tool_id, age, self.asking(object, operation, class)).await;
+        self.kept(object, at, operation, read).map_err(|error| of_failed_read(error, class))
     }
 
     /// The active tools with a tag, read on behalf of an object as above.

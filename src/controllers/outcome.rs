@@ -175,6 +175,17 @@ impl From<Outcome> for Interrupt {
     }
 }
 
+/// What a failed read means. A resync that must wait for its turn says nothing of it: what is Ready stays so.
+#[must_use]
+pub fn of_failed_read(error: amigo::Error, class: amigo::Class) -> Interrupt {
+    match (error, class) {
+        (amigo::Error::Queued { .. }, amigo::Class::Resync | amigo::Class::Rewrite) => {
+            Outcome::Unchanged { again: READ_LOOK }.into()
+        }
+        (error, _) => error.into(),
+    }
+}
+
 /// What a failed call to the remote API means for the object it was made for.
 #[must_use]
 pub fn of_service_error(error: &amigo::Error) -> Outcome {
@@ -250,6 +261,20 @@ mod tests {
             [(Class::Interactive, true), (Class::Recovery, true), (Class::Resync, false), (Class::Rewrite, false)]
         {
             assert_eq!(Outcome::not_found_yet(class).verdict().is_some(), told, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn a_read_that_waits_for_its_turn_is_told_unless_it_is_one_of_the_resync() {
+        let operation = Operation::ListVersions;
+        let queued = || amigo::Error::Queued { operation, estimate: Duration::from_secs(90) };
+        let lost = || amigo::Error::Unknown { operation, text: "reset".into() };
+        for (class, told) in
+            [(Class::Interactive, true), (Class::Recovery, true), (Class::Resync, false), (Class::Rewrite, false)]
+        {
+            let silent = matches!(of_failed_read(queued(), class), Interrupt::Outcome(Outcome::Unchanged { .. }));
+            assert_eq!(silent, !told, "{class:?}");
+            assert!(matches!(of_failed_read(lost(), class), Interrupt::Service(_)), "{class:?}");
         }
     }
 

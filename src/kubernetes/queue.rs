@@ -7,6 +7,7 @@
 //! are under way, where kube's polls all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -91,11 +92,11 @@ async fn until(next: Option<Instant>) {
     }
 }
 
-/// When each object is due, and what is under way.
+/// When each object is due, and what is under way. Each key is there once.
 #[derive(Debug, Default)]
 struct Agenda {
-    due: BTreeMap<Key, Instant>,
-    by_time: BTreeSet<(Instant, Key)>,
+    due: BTreeMap<Arc<Key>, Instant>,
+    by_time: BTreeSet<(Instant, Arc<Key>)>,
     /// Under way; `true` when it was asked for in the meantime.
     under_way: BTreeMap<Key, bool>,
 }
@@ -108,16 +109,17 @@ impl Agenda {
             *asked = true;
             return;
         }
-        match self.due.get(&key) {
-            Some(planned) if *planned <= at => {}
-            planned => {
-                if let Some(planned) = planned {
-                    self.by_time.remove(&(*planned, key.clone()));
-                }
-                self.due.insert(key.clone(), at);
-                self.by_time.insert((at, key));
+        let key = match self.due.get_key_value(&key) {
+            Some((_, planned)) if *planned <= at => return,
+            Some((known, planned)) => {
+                let known = Arc::clone(known);
+                self.by_time.remove(&(*planned, Arc::clone(&known)));
+                known
             }
-        }
+            None => Arc::new(key),
+        };
+        self.due.insert(Arc::clone(&key), at);
+        self.by_time.insert((at, key));
     }
 
     /// The object that is due first, if one is; it is under way from now on.
@@ -128,6 +130,7 @@ impl Agenda {
         }
         let (_, key) = self.by_time.pop_first()?;
         self.due.remove(&key);
+        let key = Arc::unwrap_or_clone(key);
         self.under_way.insert(key.clone(), false);
         Some(key)
     }
@@ -150,7 +153,7 @@ impl Agenda {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
     use tokio::sync::Notify;
 
     fn key(name: &str) -> Key {

@@ -44,11 +44,12 @@ pub struct Change<K> {
     pub new: Option<Arc<K>>,
 }
 
-/// The objects, in the order of their names, and the index over them.
+/// The objects, in the order of their names, and the index over them: which entry has which objects. Each key is there once,
+/// and the index is one set, as most entries have a single object.
 #[derive(Debug)]
 struct Store<K> {
-    objects: BTreeMap<Key, Entry<K>>,
-    index: BTreeMap<String, BTreeSet<Key>>,
+    objects: BTreeMap<Arc<Key>, Entry<K>>,
+    index: BTreeSet<(Box<str>, Arc<Key>)>,
 }
 
 #[derive(Debug)]
@@ -93,8 +94,8 @@ impl<K: Watchable> Cache<K> {
     #[must_use]
     pub fn by(&self, entry: &str) -> Vec<Arc<K>> {
         let store = self.read();
-        let keys = store.index.get(entry).into_iter().flatten();
-        keys.filter_map(|key| store.objects.get(key)).map(|entry| Arc::clone(&entry.object)).collect()
+        let members = store.index.range((Box::from(entry), Arc::default())..).take_while(|(of, _)| **of == *entry);
+        members.filter_map(|(_, key)| store.objects.get(key)).map(|entry| Arc::clone(&entry.object)).collect()
     }
 
     /// All objects, in the order of their names.
@@ -113,6 +114,11 @@ impl<K: Watchable> Cache<K> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.read().objects.is_empty()
+    }
+
+    /// The key, as the store has it.
+    fn known(&self, at: &Key) -> Option<Arc<Key>> {
+        self.read().objects.get_key_value(at).map(|(known, _)| Arc::clone(known))
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Store<K>> {
@@ -150,7 +156,7 @@ pub struct Feed<K: Watchable> {
 
 struct Scope<K> {
     listing: Option<Vec<K>>,
-    members: BTreeSet<Key>,
+    members: BTreeSet<Arc<Key>>,
     listed: bool,
 }
 
@@ -159,7 +165,7 @@ impl<K: Watchable> Feed<K> {
     #[must_use]
     pub fn new(scopes: usize, entries: fn(&K) -> Vec<String>) -> Self {
         let (listed, receiver) = channel::channel(false);
-        let store = Store { objects: BTreeMap::new(), index: BTreeMap::new() };
+        let store = Store { objects: BTreeMap::new(), index: BTreeSet::new() };
         let cache = Cache { store: Arc::new(RwLock::new(store)), entries, listed: receiver };
         let scopes = (0..scopes).map(|_| Scope { listing: None, members: BTreeSet::new(), listed: false }).collect();
         Self { cache, scopes, listed }
@@ -194,8 +200,10 @@ impl<K: Watchable> Feed<K> {
             Event::InitDone => self.relisted(scope),
             Event::Apply(guard) => match self.readable(guard) {
                 Some(object) => {
-                    self.scopes[scope].members.insert(key(&object));
-                    self.apply(object, false).into_iter().collect()
+                    let at = key(&object);
+                    let change = self.apply(object, false);
+                    self.scopes[scope].members.extend(self.cache.known(&at));
+                    change.into_iter().collect()
                 }
                 None => Vec::new(),
             },
@@ -230,12 +238,13 @@ impl<K: Watchable> Feed<K> {
 
     fn relisted(&mut self, scope: usize) -> Vec<Change<K>> {
         let listing = self.scopes[scope].listing.take().unwrap_or_default();
-        let members: BTreeSet<Key> = listing.iter().map(key).collect();
-        let gone: Vec<Key> = self.scopes[scope].members.difference(&members).cloned().collect();
-        self.scopes[scope].members = members;
-        self.scopes[scope].listed = true;
-        let mut changes: Vec<Change<K>> = gone.iter().filter_map(|key| self.delete(key)).collect();
+        let listed: BTreeSet<Key> = listing.iter().map(key).collect();
+        let before = std::mem::take(&mut self.scopes[scope].members);
+        let gone = before.iter().filter(|at| !listed.contains(&***at));
+        let mut changes: Vec<Change<K>> = gone.filter_map(|at| self.delete(at)).collect();
         changes.extend(listing.into_iter().filter_map(|object| self.apply(object, true)));
+        self.scopes[scope].members = listed.iter().filter_map(|at| self.cache.known(at)).collect();
+        self.scopes[scope].listed = true;
         if self.scopes.iter().all(|scope| scope.listed) {
             self.listed.send_replace(true);
         }
@@ -259,36 +268,44 @@ impl<K: Watchable> Feed<K> {
 
     fn delete(&self, at: &Key) -> Option<Change<K>> {
         let mut store = self.cache.write();
-        let old = store.objects.remove(at)?.object;
-        store.reindex(at, self.cache.entries, Some(&old), None);
-        Some(Change { old: Some(old), new: None })
+        let (at, Entry { object, .. }) = store.objects.remove_entry(at)?;
+        store.reindex(&at, self.cache.entries, Some(&object), None);
+        Some(Change { old: Some(object), new: None })
     }
 }
 
-impl<K> Store<K> {
-    fn put(&mut self, at: &Key, object: K, entries: fn(&K) -> Vec<String>, ahead: bool) -> Change<K> {
+impl<K: kube::Resource> Store<K> {
+    fn put(&mut self, at: &Key, mut object: K, entries: fn(&K) -> Vec<String>, ahead: bool) -> Change<K> {
+        make_lean(&mut object);
         let new = Arc::new(object);
-        let old = self.objects.insert(at.clone(), Entry { object: Arc::clone(&new), ahead }).map(|entry| entry.object);
-        self.reindex(at, entries, old.as_deref(), Some(&new));
+        let at = self.objects.get_key_value(at).map_or_else(|| Arc::new(at.clone()), |(known, _)| Arc::clone(known));
+        let entry = Entry { object: Arc::clone(&new), ahead };
+        let old = self.objects.insert(Arc::clone(&at), entry).map(|entry| entry.object);
+        self.reindex(&at, entries, old.as_deref(), Some(&new));
         Change { old, new: Some(new) }
     }
 
-    fn reindex(&mut self, at: &Key, entries: fn(&K) -> Vec<String>, old: Option<&K>, new: Option<&K>) {
+    fn reindex(&mut self, at: &Arc<Key>, entries: fn(&K) -> Vec<String>, old: Option<&K>, new: Option<&K>) {
         let (old, new) = (old.map(entries).unwrap_or_default(), new.map(entries).unwrap_or_default());
         if old == new {
             return;
         }
         for entry in old {
-            if let Some(members) = self.index.get_mut(&entry) {
-                members.remove(at);
-                if members.is_empty() {
-                    self.index.remove(&entry);
-                }
-            }
+            self.index.remove(&(entry.into_boxed_str(), Arc::clone(at)));
         }
         for entry in new {
-            self.index.entry(entry).or_default().insert(at.clone());
+            self.index.insert((entry.into_boxed_str(), Arc::clone(at)));
         }
+    }
+}
+
+/// What the server keeps about who wrote what, and `kubectl apply` about the manifest, is as large as the rest of an object, and
+/// nobody here reads it. No write of ours changes it: a status is written alone, and finalizers by a patch.
+fn make_lean<K: kube::Resource>(object: &mut K) {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    if let Some(annotations) = meta.annotations.as_mut() {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     }
 }
 
@@ -314,7 +331,7 @@ pub async fn run<K>(
     while let Some((scope, event)) = events.next().await {
         match event {
             Ok(event) => {
-                for change in feed.take(scope, event.modify(|object| object.managed_fields_mut().clear())) {
+                for change in feed.take(scope, event.modify(make_lean)) {
                     on_change(change);
                 }
             }
@@ -345,6 +362,7 @@ pub fn config() -> watcher::Config {
 mod tests {
     use super::*;
     use crate::resources::Tool;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 
     fn guard(name: &str, organization: &str) -> DeserializeGuard<Tool> {
         let mut tool = Tool::new(name, crate::resources::ToolSpec::default());
@@ -423,6 +441,24 @@ mod tests {
             assert_eq!(!feed.take(0, Event::InitDone).is_empty(), changes, "a list may have begun before the write");
         }
         assert_eq!(shown().as_deref(), Some("5"));
+    }
+
+    #[test]
+    fn what_nobody_reads_is_not_kept() {
+        let mut feed = Feed::new(1, entries);
+        let cache = feed.cache();
+        let DeserializeGuard(Ok(mut tool)) = guard("weather", "acme") else { unreachable!("it is readable") };
+        let annotation = |key: &str| (key.to_owned(), "text".to_owned());
+        tool.metadata.annotations =
+            Some([annotation("kubectl.kubernetes.io/last-applied-configuration"), annotation("team")].into());
+        tool.metadata.managed_fields = Some(vec![ManagedFieldsEntry::default()]);
+        feed.take(0, Event::Apply(DeserializeGuard(Ok(tool.clone()))));
+        tool.metadata.resource_version = Some("7".into());
+        for change in [None, cache.wrote(tool)] {
+            let kept = change.and_then(|change| change.new).or_else(|| cache.get("travel", "weather")).unwrap();
+            assert_eq!(kept.annotations().keys().collect::<Vec<_>>(), ["team"]);
+            assert_eq!(kept.metadata.managed_fields, None);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod decide;
 pub mod rivals;
-mod versions;
+pub mod versions;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::Context;
 use super::connection::{Connection, connect, connect_for_clean_up};
 use super::deprecate::{CRD_IS_GOING, Clearance, Order, clear, crd_is_going};
 use super::driver::{Kind, Visit};
-use super::outcome::{Interrupt, Outcome, WAITING_LOOK};
+use super::outcome::{Interrupt, Outcome, WAITING_LOOK, of_failed_read};
 use super::ownership;
 use crate::amigo::types::{CreateTool, ModifyTool, Tag, Tool as RemoteTool};
 use crate::amigo::{self, Claim, Class, Effect, Operation, Permit};
@@ -204,7 +204,8 @@ async fn bound_plan(
 ) -> Result<Plan, Interrupt> {
     // What the resync has read just now need not be read again.
     let age = if class == Class::Resync { JUST_READ } else { Duration::ZERO };
-    let remote = ctx.remote.tool(&connection.established, id, age, class).await?;
+    let read = ctx.remote.tool(&connection.established, id, age, class).await;
+    let remote = read.map_err(|error| of_failed_read(error, class))?;
     Ok(decide::decide(desired, &Observed::Bound { id, tool: remote.as_deref() }))
 }
 

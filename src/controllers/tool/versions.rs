@@ -28,17 +28,17 @@ pub async fn follow(
     ctx: &Context,
 ) -> Result<Duration, Interrupt> {
     let Some(id) = status.tool_id.clone() else { return Ok(Duration::MAX) };
-    let uid = format!("{}/versions", handle.object().uid().unwrap_or_default());
+    let looks = looks(handle.object());
     let at = &connection.established;
     let period = ctx.periods.of_versions(at, seconds(connection.object.spec.resync.versions_period_seconds));
-    let due = visit.requested || status.active_versions.is_none() || ctx.memory.until_look(&uid, period).is_zero();
+    let due = visit.requested || status.active_versions.is_none() || ctx.memory.until_look(&looks, period).is_zero();
     let stale = ctx.remote.versions_are_out_of_date(at, &id);
     let wanted = wants_specifier(handle.object()) && !visit.settled;
     let versions = if due || stale || wanted {
         let class = if visit.settled { Class::Resync } else { Class::Interactive };
         let age = if visit.requested || wanted { Duration::ZERO } else { period / 2 };
         let (versions, changed) = ctx.list_versions(handle.object(), at, &id, age, class).await?;
-        ctx.memory.looked(&uid);
+        ctx.memory.looked(&looks);
         if changed {
             let (namespace, name) = key(handle.object());
             ctx.wake_versions_of_tool(&namespace, &name);
@@ -51,7 +51,13 @@ pub async fn follow(
         summarise(status, &versions);
         deprecate(handle, &id, &versions, connection, ctx).await?;
     }
-    Ok(ctx.memory.until_look(&uid, period))
+    Ok(ctx.memory.until_look(&looks, period))
+}
+
+/// Under what it is remembered when the versions of a Tool were last read: once for the Tool and its ToolVersions.
+#[must_use]
+pub fn looks(tool: &Tool) -> String {
+    format!("{}/versions", tool.uid().unwrap_or_default())
 }
 
 fn summarise(status: &mut ToolStatus, versions: &[ToolVersion]) {

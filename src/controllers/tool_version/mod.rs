@@ -21,6 +21,7 @@ use super::memory::seconds;
 use super::outcome::{Interrupt, Outcome};
 use super::tool::rivals::age;
 use super::tool::target;
+use super::tool::versions::looks;
 use super::wake::by_tool;
 use crate::amigo::types::{BumpType, ToolVersion as RemoteVersion, VersionNumber};
 use crate::amigo::{Claim, Class, Effect, Operation, Permit, PublishRequest};
@@ -75,26 +76,26 @@ impl Kind for ToolVersion {
         }
         status.tool_id = Some(tool_id.clone());
         let flight = flight(handle, status, &connection, ctx).await?;
-        let uid = handle.object().uid().unwrap_or_default();
+        let looks = looks(&tool);
         let period = ctx.periods.of_versions(at, seconds(connection.object.spec.resync.versions_period_seconds));
         let (age, class) = match (visit.settled, status.publish.is_some(), visit.requested) {
             (_, _, true) => (Duration::ZERO, Class::Interactive),
-            (true, _, _) if !ctx.memory.until_look(&uid, period).is_zero() => (Duration::MAX, Class::Resync),
+            (true, _, _) if !ctx.memory.until_look(&looks, period).is_zero() => (Duration::MAX, Class::Resync),
             (true, _, _) => (period / 2, Class::Resync),
             (false, true, _) => (EVIDENCE_AGE, Class::Recovery),
             (false, false, _) => (LIST_AGE, Class::Interactive),
         };
         if age == Duration::MAX && ctx.remote.known_versions(at, &tool_id).is_none() {
-            return Ok(Outcome::Unchanged { again: ctx.memory.until_look(&uid, period) });
+            return Ok(Outcome::Unchanged { again: ctx.memory.until_look(&looks, period) });
         }
         let now = connection.client().service_time();
         let visit = Look { tool_id: &tool_id, flight, age, class, requested: visit.requested, now };
         let outcome = look(handle, status, &visit, &connection, ctx).await?;
         if visit.age != Duration::MAX {
-            ctx.memory.looked(&uid);
+            ctx.memory.looked(&looks);
         }
         Ok(match outcome {
-            Outcome::Ready { message, .. } => Outcome::Ready { message, again: ctx.memory.until_look(&uid, period) },
+            Outcome::Ready { message, .. } => Outcome::Ready { message, again: ctx.memory.until_look(&looks, period) },
             other => other,
         })
     }
