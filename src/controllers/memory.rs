@@ -72,13 +72,15 @@ impl Memory {
     /// wakes the object.
     #[must_use]
     pub fn until_retry(&self, uid: &str) -> Duration {
-        let retry = self.with(uid, |object| object.retry);
+        let retry = self.objects.lock().ok().and_then(|objects| objects.get(uid)?.retry);
         retry.map_or(Duration::ZERO, |retry| retry.saturating_duration_since(Instant::now()))
     }
 
     /// The last try did not fail, or says nothing of the next.
     pub fn succeeded(&self, uid: &str) {
-        self.with(uid, |object| (object.failures, object.retry) = (0, None));
+        if let Some(object) = self.objects.lock().ok().as_mut().and_then(|objects| objects.get_mut(uid)) {
+            (object.failures, object.retry) = (0, None);
+        }
     }
 
     /// The remote state of the object was looked at just now.

@@ -234,7 +234,9 @@ impl Context {
     }
 
     fn try_again<K: Resource>(&self, queue: &Queue, object: &K) {
-        self.memory.succeeded(&object.uid().unwrap_or_default());
+        let uid = object.uid().unwrap_or_default();
+        self.memory.succeeded(&uid);
+        self.memory.succeeded(&super::tool_version::refusals(&uid));
         queue.push(&object.namespace().unwrap_or_default(), &object.name_any());
     }
 
@@ -312,8 +314,11 @@ impl Context {
             self.wake_dependants_of_tool(&namespace, &object.spec.tool_ref.name);
             self.queues.tools.push(&namespace, &object.spec.tool_ref.name);
         }
-        if change.new.is_none() {
-            self.publishes.forget(&object.uid().unwrap_or_default());
+        // Another object may have its name, where the watch has missed something.
+        if let Some(old) =
+            change.old.as_deref().filter(|old| change.new.as_ref().is_none_or(|new| new.uid() != old.uid()))
+        {
+            super::tool_version::gone(old, self);
         }
         if change.new.is_none() || concerns_itself(change) {
             self.wake_going_organizations();

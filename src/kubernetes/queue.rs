@@ -23,8 +23,9 @@ const STARTED_AT_ONCE: usize = 64;
 
 /// How many looks of one kind are under way at most. Each keeps its object and what it has begun to say in memory, and those
 /// that call the API server wait for each other: of tens of thousands that begin at once most would give up before their turn.
-/// What may take minutes, a publish or a place in the queue for a call, is waited for outside of a look.
-const UNDER_WAY: usize = 256;
+/// A publish, or a place in the queue for a call, is waited for outside of a look; the answer to a read is waited for in it, for
+/// half a minute where a service hangs, so that there must be room for the looks of many organizations.
+const UNDER_WAY: usize = 512;
 
 /// Asks for objects of one kind to be reconciled.
 #[derive(Debug, Clone)]

@@ -77,9 +77,6 @@ impl Kind for Tool {
                 observers_first(tool, ctx).unwrap_or(Outcome::Gone { message: "the remote tool is retained".into() })
             );
         }
-        if status.endpoint.is_none() {
-            return Ok(Outcome::Gone { message: "nothing was ever done remotely".into() });
-        }
         // Before anything that could be waited for: the Organization may be gone with its own kind.
         if crd_is_going::<Self>(ctx).await? {
             return Ok(Outcome::Gone { message: CRD_IS_GOING.into() });
@@ -89,10 +86,20 @@ impl Kind for Tool {
             return Ok(Outcome::waiting(Reason::DeletionBlocked, message));
         }
         let (endpoint, organization) = (status.endpoint.as_deref(), status.organization.as_deref());
-        let connection = connect_for_clean_up(ctx, &handle.namespace(), endpoint, organization).await?;
+        let is_new = endpoint.is_none();
+        let connection = if is_new {
+            // Nothing was done remotely for this object, but perhaps for one that had its place before: in a cluster that was
+            // built anew. Where that cannot be looked up there is nothing to wait for.
+            match connect(ctx, tool).await {
+                Ok(connection) => connection,
+                Err(_) => return Ok(Outcome::Gone { message: "nothing was ever done remotely".into() }),
+            }
+        } else {
+            connect_for_clean_up(ctx, &handle.namespace(), endpoint, organization).await?
+        };
         let uid = handle.object().uid().unwrap_or_default();
         let Some(id) = bound_or_marked(handle.object(), status, &connection, ctx).await? else {
-            if !ctx.memory.is_missing(&uid) {
+            if !is_new && !ctx.memory.is_missing(&uid) {
                 return Ok(Outcome::not_found_yet(Class::Interactive));
             }
             return Ok(Outcome::Gone { message: "no remote tool carries this object's mark".into() });

@@ -27,7 +27,6 @@ pub async fn clean_up(
     ctx: &Context,
 ) -> Result<Outcome, Interrupt> {
     if handle.object().spec.deletion_policy == DeletionPolicy::Retain {
-        leave(handle.object(), status, ctx);
         return Ok(Outcome::Gone { message: "the version is retained".into() });
     }
     let Some(tool_id) = status.tool_id.clone().filter(|_| status.version_id.is_some() || status.publish.is_some())
@@ -36,7 +35,6 @@ pub async fn clean_up(
     };
     // Before anything that could be waited for: the Organization may be gone with its own kind.
     if crd_is_going::<ToolVersion>(ctx).await? {
-        leave(handle.object(), status, ctx);
         return Ok(Outcome::Gone { message: CRD_IS_GOING.into() });
     }
     if handle.object().spec.suspend {
@@ -53,14 +51,19 @@ pub async fn clean_up(
     deprecate(handle, status, &tool_id, &connection, ctx).await
 }
 
-/// The object goes with all that it says of a publish whose outcome is open. Should the manifest be applied again, its publish
-/// must not be sent beside that one.
-fn leave(object: &ToolVersion, status: &ToolVersionStatus, ctx: &Context) {
-    let (None, Some(intent), Some(tool_id)) = (&status.version_id, &status.publish, &status.tool_id) else { return };
-    let now = ctx.clock.now();
-    let began = intent.start_time.parse().unwrap_or(now);
-    let rest = seconds(object.spec.publish_timeout_seconds).saturating_sub(now.duration_since(began).unsigned_abs());
-    ctx.publishes.leave(&object.uid().unwrap_or_default(), tool_id, intent.attempt, rest);
+/// The object has gone, with all that it said of a publish whose outcome may be open. Should the manifest be applied again, its
+/// publish must not be sent beside that one.
+pub fn gone(object: &ToolVersion, ctx: &Context) {
+    let uid = object.uid().unwrap_or_default();
+    let status = object.status.as_ref().filter(|status| status.version_id.is_none());
+    if let Some((intent, tool_id)) = status.and_then(|status| status.publish.as_ref().zip(status.tool_id.as_deref())) {
+        let now = ctx.clock.now();
+        let began = intent.start_time.parse().unwrap_or(now);
+        let elapsed = Duration::try_from(now.duration_since(began)).unwrap_or_default();
+        let rest = seconds(object.spec.publish_timeout_seconds).saturating_sub(elapsed);
+        ctx.publishes.leave(&uid, tool_id, intent.attempt, rest);
+    }
+    ctx.publishes.forget(&uid);
 }
 
 /// Finds out what became of a publish before the object goes: its version is to be deprecated, not forgotten.

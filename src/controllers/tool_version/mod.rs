@@ -12,6 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::ResourceExt;
 
+pub use self::clean_up::gone;
 use self::decide::{Flight, Intent, Plan, Sibling, Situation};
 use self::publishes::State as PublishState;
 use super::Context;
@@ -90,10 +91,7 @@ impl Kind for ToolVersion {
         }
         let now = connection.client().service_time();
         let visit = Look { tool_id: &tool_id, flight, age, class, requested: visit.requested, now };
-        let outcome = look(handle, status, &visit, &connection, ctx).await?;
-        if visit.age != Duration::MAX {
-            ctx.memory.looked(&looks);
-        }
+        let outcome = look(handle, status, &visit, &tool, &connection, ctx).await?;
         Ok(match outcome {
             Outcome::Ready { message, .. } => Outcome::Ready { message, again: ctx.memory.until_look(&looks, period) },
             other => other,
@@ -167,6 +165,7 @@ async fn look(
     handle: &mut Handle<ToolVersion>,
     status: &mut ToolVersionStatus,
     look: &Look<'_>,
+    tool: &Tool,
     connection: &Connection,
     ctx: &Context,
 ) -> Result<Outcome, Interrupt> {
@@ -174,11 +173,14 @@ async fn look(
     let uid = handle.object().uid().unwrap_or_default();
     if !is_its_turn(handle, status, look, connection, ctx) {
         let (versions, changed) = ctx.list_versions(handle.object(), at, look.tool_id, look.age, look.class).await?;
+        if look.age != Duration::MAX {
+            ctx.memory.looked(&looks(tool));
+        }
         if changed {
             // Others may have waited for just this: a version between, or one that is gone.
-            let (namespace, tool) = (handle.namespace(), handle.object().spec.tool_ref.name.clone());
-            ctx.wake_versions_of_tool(&namespace, &tool);
-            ctx.queues.tools.push(&namespace, &tool);
+            let (namespace, name) = key(tool);
+            ctx.wake_versions_of_tool(&namespace, &name);
+            ctx.queues.tools.push(&namespace, &name);
         }
         match plan(handle, status, look, &versions, ctx)? {
             Plan::Publish { .. } => {}
@@ -187,7 +189,8 @@ async fn look(
     }
     // Whatever has woken the object: the service has refused it just now.
     let rest = ctx.memory.until_retry(&refusals(&uid));
-    if !look.requested && !rest.is_zero() {
+    let waits = ctx.places.waits(&uid, Operation::PublishVersion);
+    if !look.requested && !waits && !rest.is_zero() {
         return Ok(Outcome::Unchanged { again: rest });
     }
     let permit = match ctx.claim(handle.object(), at, Operation::PublishVersion, Class::Interactive) {
@@ -219,7 +222,8 @@ fn is_its_turn(
     connection: &Connection,
     ctx: &Context,
 ) -> bool {
-    let waits = ctx.places.waits(&handle.object().uid().unwrap_or_default(), Operation::PublishVersion);
+    let waits =
+        !look.requested && ctx.places.waits(&handle.object().uid().unwrap_or_default(), Operation::PublishVersion);
     let known = ctx.remote.known_versions(&connection.established, look.tool_id).filter(|_| waits);
     known.is_some_and(|versions| matches!(plan(handle, status, look, &versions, ctx), Ok(Plan::Publish { .. })))
 }
@@ -336,7 +340,8 @@ fn active(versions: &[RemoteVersion]) -> usize {
 }
 
 /// Under what refused publishes of an object are remembered, apart from failures to find out anything.
-fn refusals(uid: &str) -> String {
+#[must_use]
+pub fn refusals(uid: &str) -> String {
     format!("{uid}/publish")
 }
 
@@ -491,10 +496,11 @@ async fn send(
     handle.write_status(status.clone(), &verdict, ctx.clock.now()).await?;
     let object = handle.object();
     let request = PublishRequest { branch: object.spec.branch, project_path: object.spec.project_path.clone(), bump };
-    let (namespace, name) = key(object);
+    let (namespace, _) = key(object);
     let client = connection.client().clone();
     let tool_id = look.tool_id.to_owned();
-    let (queue, metrics) = (ctx.queues.versions.clone(), ctx.metrics.clone());
+    let (queue, metrics, versions) = (ctx.queues.versions.clone(), ctx.metrics.clone(), ctx.versions.clone());
+    let of_the_tool = by_tool(&namespace, &object.spec.tool_ref.name);
     tracing::info!(object = %object.describe(), version = %expected, attempt, "publishes");
     ctx.publishes.run(
         object.uid().unwrap_or_default(),
@@ -506,7 +512,8 @@ async fn send(
             }
             answer
         },
-        move || queue.push(&namespace, &name),
+        // Also those that wait for this one to end: the object itself may be gone by then.
+        move || versions.by(&of_the_tool).iter().for_each(|version| queue.push(&namespace, &version.name_any())),
     );
     Ok(Outcome::working(Reason::Publishing, message, Duration::from_secs(60)))
 }

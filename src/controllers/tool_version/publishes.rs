@@ -40,10 +40,12 @@ pub enum State {
 }
 
 impl Publish {
-    /// Whether no other publish of the tool may be sent.
+    /// Whether no other publish of the tool may be sent: while it runs, and after its object has gone also while it is not certain
+    /// that the list of versions shows what became of it.
     fn has_the_place(&self) -> bool {
-        let is_open = matches!(self.state, State::Lost) && self.left.is_some_and(|left| left > Instant::now());
-        matches!(self.state, State::Running) || is_open
+        let may_be_made = matches!(self.state, State::Lost | State::Confirmed(_));
+        let is_left = self.left.is_some_and(|left| left > Instant::now());
+        matches!(self.state, State::Running) || (may_be_made && is_left)
     }
 
     /// Whether anybody may still ask for it.
@@ -238,7 +240,13 @@ mod tests {
     async fn what_is_gone_keeps_its_place_while_nobody_knows_what_became_of_its_publish() {
         let rest = Duration::from_secs(600);
         let lost = || amigo::Error::Unknown { operation: amigo::Operation::PublishVersion, text: "reset".into() };
-        let answers = [("no answer in this process", None), ("lost", Some(Err(lost()))), ("refused", Some(refused()))];
+        let made = Ok(VersionNumber::new(1, 0, 0));
+        let answers = [
+            ("no answer in this process", None),
+            ("lost", Some(Err(lost()))),
+            ("made, and perhaps not listed yet", Some(made)),
+            ("refused", Some(refused())),
+        ];
         for (case, answer) in answers {
             let (publishes, tasks) = (Publishes::default(), tokio_util::task::TaskTracker::new());
             let is_open = case != "refused";
