@@ -92,7 +92,10 @@ impl Kind for Tool {
             // built anew. Where that cannot be looked up there is nothing to wait for.
             match connect(ctx, tool).await {
                 Ok(connection) => connection,
-                Err(_) => return Ok(Outcome::Gone { message: "nothing was ever done remotely".into() }),
+                Err(Interrupt::Outcome(_)) => {
+                    return Ok(Outcome::Gone { message: "nothing was ever done remotely".into() });
+                }
+                Err(error) => return Err(error),
             }
         } else {
             connect_for_clean_up(ctx, &handle.namespace(), endpoint, organization).await?
@@ -112,8 +115,8 @@ impl Kind for Tool {
     }
 }
 
-/// Notes where the remote tool is. Not before the first write to it: an object for which nothing was ever done remotely has
-/// nothing to look for, and nothing to clean up.
+/// Notes where the remote tool is. Not before the first write to it: for an object without it nothing was done remotely, and
+/// one look at what is known of all marks will do.
 fn locate(status: &mut ToolStatus, connection: &Connection) {
     status.organization = Some(connection.established.organization.clone());
     status.endpoint = Some(connection.established.endpoint.clone());
@@ -145,14 +148,7 @@ async fn synchronise(
         let plan = if let Some(id) = status.tool_id.as_deref() {
             bound_plan(&desired, id, connection, class, ctx).await?
         } else {
-            let is_first_look = named.is_none() && permit.is_none();
-            if is_first_look && desired.management == ManagementPolicy::Manage {
-                // The place for the create comes first: a queue of new tools would else read their marks over and over. Where
-                // the name turned out to be taken, there is nothing to create.
-                permit = Some(create_permit(handle, connection, ctx)?);
-            }
-            let marked = marked(&tool, &desired, connection, class, ctx).await?;
-            decide::decide(&desired, &Observed::Unbound { marked: &marked, named: named.as_ref().map(Option::as_ref) })
+            unbound_plan(&tool, &desired, named.as_ref(), &mut permit, connection, class, ctx).await?
         };
         tracing::debug!(object = %tool.describe(), ?plan, "decided");
         if !is_settled_fact(&plan, &uid, ctx) {
@@ -182,7 +178,7 @@ async fn synchronise(
                 write_ahead(handle, status, connection, ctx).await?;
                 let permit = match permit.take() {
                     Some(permit) => permit,
-                    None => create_permit(handle, connection, ctx)?,
+                    None => create_permit(&tool, connection, ctx)?,
                 };
                 ctx.remote.sends_mark(&connection.established, desired.mark);
                 if let Some(id) = create(&body, permit, connection).await? {
@@ -199,6 +195,26 @@ async fn synchronise(
         }
     }
     Ok(Some(Outcome::retrying("the service's tools change while they are read")))
+}
+
+/// What to do about an object that is bound to no tool.
+async fn unbound_plan(
+    tool: &Tool,
+    desired: &Desired<'_>,
+    named: Option<&Option<RemoteTool>>,
+    permit: &mut Option<Permit>,
+    connection: &Connection,
+    class: Class,
+    ctx: &Context,
+) -> Result<Plan, Interrupt> {
+    let is_first_look = named.is_none() && permit.is_none();
+    if is_first_look && desired.management == ManagementPolicy::Manage {
+        // The place for the create comes first: a queue of new tools would else read their marks over and over. Where
+        // the name turned out to be taken, there is nothing to create.
+        *permit = Some(create_permit(tool, connection, ctx)?);
+    }
+    let marked = marked(tool, desired, connection, class, ctx).await?;
+    Ok(decide::decide(desired, &Observed::Unbound { marked: &marked, named: named.map(Option::as_ref) }))
 }
 
 /// What to do about the tool that the object is bound to.
@@ -315,8 +331,8 @@ fn unbind(status: &mut ToolStatus) {
     status.active_versions = None;
 }
 
-fn create_permit(handle: &Handle<Tool>, connection: &Connection, ctx: &Context) -> Result<Permit, Outcome> {
-    match ctx.claim(handle.object(), &connection.established, Operation::CreateTool, Class::Interactive) {
+fn create_permit(tool: &Tool, connection: &Connection, ctx: &Context) -> Result<Permit, Outcome> {
+    match ctx.claim(tool, &connection.established, Operation::CreateTool, Class::Interactive) {
         Claim::Granted(permit) => Ok(permit),
         Claim::Queued { estimate } => Err(Outcome::queued("create the tool", estimate)),
     }
