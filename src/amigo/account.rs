@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::budget::{self, Limiter, Slot};
+use super::budget::{self, Limiter, Slot, State};
 use super::endpoint::Endpoint;
 use super::headers::Told;
 use super::operation::{Class, Operation};
@@ -189,6 +189,13 @@ impl Account {
     #[must_use]
     pub fn allowance(&self, operation: Operation) -> usize {
         self.on(operation, |limiter, _| limiter.allowance())
+    }
+
+    /// What each budget that was drawn on is at.
+    #[must_use]
+    pub fn budgets(&self) -> Vec<(Operation, State)> {
+        let of = |operation| Some((operation, self.on(operation, |limiter, now| limiter.state(now))?));
+        Operation::ALL.into_iter().filter_map(of).collect()
     }
 
     /// A place in the queue for a call, under `key`; asking again keeps it. Parties of one class take turns. Never waits: `wake`

@@ -92,6 +92,30 @@ pub struct Limiter<W> {
     to_wake: Vec<W>,
 }
 
+/// What a budget is at, for metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    /// How many calls may be made in a minute.
+    pub allowance: usize,
+    /// How many count towards it now.
+    pub used: usize,
+    /// How many more the service allows, by its own count of all clients, where that is known.
+    pub remaining: Option<usize>,
+    /// Who waits, the best class first; classes for which nobody waits are left out.
+    pub waiting: Vec<Waiting>,
+}
+
+/// The calls of one class that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// How urgent they are.
+    pub class: Class,
+    /// How many they are.
+    pub calls: usize,
+    /// How long the oldest has waited.
+    pub oldest: Duration,
+}
+
 /// The answer to who asks.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Place {
@@ -258,6 +282,26 @@ impl<W: Clone> Limiter<W> {
     pub fn freeze(&mut self, wait: Duration, now: Instant) {
         let until = now + wait.min(LONGEST_FREEZE);
         self.frozen_until = Some(self.frozen_until.map_or(until, |frozen| frozen.max(until)));
+    }
+
+    /// What the budget is at; `None` while nobody has drawn on it.
+    #[must_use]
+    pub fn state(&self, now: Instant) -> Option<State> {
+        let waiting = self.turns.waiting();
+        if self.next_slot == 0 && waiting.is_empty() {
+            return None;
+        }
+        let counts = |call: &&Call| call.forgotten().is_none_or(|at| at > now);
+        let ceiling = self.ceiling.filter(|ceiling| ceiling.until > now && ceiling.left < usize::MAX);
+        Some(State {
+            allowance: self.allowance(),
+            used: self.slots.values().filter(counts).count(),
+            remaining: ceiling.map(|ceiling| ceiling.left),
+            waiting: waiting
+                .into_iter()
+                .map(|(class, calls, since)| Waiting { class, calls, oldest: now.saturating_duration_since(since) })
+                .collect(),
+        })
     }
 
     /// About how long a new waiter waits.

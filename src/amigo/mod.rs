@@ -27,7 +27,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 pub use account::{Account, Asking, Claim, Permit, Place, Wake};
+pub use budget::{State as BudgetState, Waiting};
 pub use client::{Client, ClientOptions, SignedInUser};
 pub use endpoint::{AllowedEndpoints, Endpoint, InvalidEndpoint};
 pub use error::{Effect, Error};
@@ -100,6 +103,27 @@ impl Amigo {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (endpoint.clone(), organization.to_owned());
         Arc::clone(accounts.entry(key).or_insert_with(|| Account::start(endpoint.clone(), organization.to_owned())))
+    }
+
+    /// The organizations that somebody uses.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.values().filter(|account| Arc::strong_count(account) > 1).cloned().collect()
+    }
+
+    /// When the tokens end that serve now, by endpoint and organization; where there are several, the last.
+    #[must_use]
+    pub fn tokens(&self) -> BTreeMap<(Endpoint, String), Timestamp> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = BTreeMap::new();
+        for ((endpoint, organization, ..), (session, _)) in sessions.iter() {
+            if let Some(expires_at) = session.expires_at() {
+                let last = tokens.entry((endpoint.clone(), organization.clone())).or_insert(expires_at);
+                *last = expires_at.max(*last);
+            }
+        }
+        tokens
     }
 
     /// A client. Who comes with the same credentials shares one token and its reads.

@@ -107,6 +107,17 @@ pub enum Class {
 impl Class {
     /// Every class, in the order of service.
     pub const ALL: [Self; 4] = [Self::Interactive, Self::Recovery, Self::Resync, Self::Rewrite];
+
+    /// The name in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Recovery => "recovery",
+            Self::Resync => "resync",
+            Self::Rewrite => "rewrite",
+        }
+    }
 }
 
 #[cfg(test)]

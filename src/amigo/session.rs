@@ -173,6 +173,12 @@ impl Session {
         self.attempts.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// When the token that serves now ends. `None` also while somebody signs in.
+    pub(super) fn expires_at(&self) -> Option<Timestamp> {
+        let state = self.state.try_lock().ok()?;
+        state.token.as_ref().filter(|token| token.ends_at > Instant::now()).map(|token| token.expires_at)
+    }
+
     /// Whether nothing would be lost without it: no token, and no refusal that is remembered.
     pub(super) fn is_empty(&self) -> bool {
         self.state.try_lock().is_ok_and(|state| {

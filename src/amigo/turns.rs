@@ -29,6 +29,8 @@ struct Waiter<W> {
     /// Which one it was to come.
     arrival: u64,
     asked: Instant,
+    /// When it came.
+    since: Instant,
     wake: W,
 }
 
@@ -70,7 +72,7 @@ impl<W> Turns<W> {
     pub(super) fn join(&mut self, key: &str, party: &str, class: Class, wake: W, now: Instant) {
         let before = self.take(key);
         let class = before.as_ref().map_or(class, |before| before.class.min(class));
-        let arrival = before.map_or(self.arrivals, |before| before.arrival);
+        let (arrival, since) = before.map_or((self.arrivals, now), |before| (before.arrival, before.since));
         self.arrivals = self.arrivals.max(arrival + 1);
         let lane = &mut self.lanes[class as usize];
         lane.waiting += 1;
@@ -80,7 +82,7 @@ impl<W> Turns<W> {
         place.round = place.round.max(round);
         place.queue.insert(arrival, key.to_owned());
         self.by_asked.insert((now, key.to_owned()));
-        let waiter = Waiter { class, party: party.to_owned(), arrival, asked: now, wake };
+        let waiter = Waiter { class, party: party.to_owned(), arrival, asked: now, since, wake };
         self.waiters.insert(key.to_owned(), waiter);
     }
 
@@ -144,6 +146,15 @@ impl<W> Turns<W> {
     /// Whether somebody of the class, or of a better one, waits.
     pub(super) fn is_any(&self, class: Class) -> bool {
         self.lanes[..=class as usize].iter().any(|lane| lane.waiting > 0)
+    }
+
+    /// How many of each class wait, and since when the oldest; classes for which nobody waits are left out.
+    pub(super) fn waiting(&self) -> Vec<(Class, usize, Instant)> {
+        let of = |class: Class| {
+            let waiters = self.waiters.values().filter(|waiter| waiter.class == class);
+            Some((class, self.lanes[class as usize].waiting, waiters.map(|waiter| waiter.since).min()?))
+        };
+        Class::ALL.into_iter().filter_map(of).collect()
     }
 
     fn better(&self, class: Class) -> usize {

@@ -16,6 +16,7 @@ use crate::kubernetes::conditions::{MESSAGE_LIMIT, State, Verdict};
 use crate::kubernetes::events;
 use crate::kubernetes::object::{self, Handle, Witness};
 use crate::kubernetes::watch::{Cache, Change};
+use crate::operator::metrics::Ended;
 use crate::resources::annotations;
 use crate::resources::{CommonStatus, Reason, Resource};
 use crate::text::short;
@@ -79,19 +80,20 @@ struct Failure {
 pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Again {
     let uid = object.uid().unwrap_or_default();
     let describe = object.describe();
-    let _timer = ctx.metrics.reconcile_started(&K::kind(&()));
-    match AssertUnwindSafe(visit(object, &ctx)).catch_unwind().await {
-        Ok(Ok(again)) => again,
+    let timer = ctx.metrics.reconcile_started(&K::kind(&()));
+    let (ended, again) = match AssertUnwindSafe(visit(object, &ctx)).catch_unwind().await {
+        Ok(Ok(again)) => (if again.is_some() { Ended::Again } else { Ended::Success }, again),
         Ok(Err(Failure { after, message })) => {
             tracing::info!(object = %describe, error = %message, again_seconds = after.as_secs(), "a reconcile failed");
-            Some(after)
+            (Ended::Failed, Some(after))
         }
         Err(_) => {
-            ctx.metrics.reconcile_panicked(&K::kind(&()));
             tracing::error!(object = %describe, "a reconcile panicked; the others go on");
-            Some(ctx.memory.failed(&uid, K::LONGEST_RETRY))
+            (Ended::Panicked, Some(ctx.memory.failed(&uid, K::LONGEST_RETRY)))
         }
-    }
+    };
+    timer.ended(ended);
+    again
 }
 
 async fn visit<K: Kind>(object: Arc<K>, ctx: &Arc<Context>) -> Result<Again, Failure> {
@@ -125,6 +127,9 @@ async fn visit<K: Kind>(object: Arc<K>, ctx: &Arc<Context>) -> Result<Again, Fai
         ctx.memory.left(&uid, &handle.status());
         return next::<K>(&outcome, &uid, ctx);
     };
+    if verdict.state == State::Stalled {
+        ctx.metrics.reconcile_stalled(&K::kind(&()));
+    }
     let grace = GRACE.saturating_sub(ctx.memory.known_for(&uid));
     if !is_requested && is_passing(&verdict, handle.object()) && !grace.is_zero() {
         ctx.memory.left(&uid, &handle.status());

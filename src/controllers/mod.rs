@@ -314,5 +314,5 @@ async fn run_kind<K: Kind>(ctx: Arc<Context>, cache: Cache<K>, requests: queue::
             }
         }
     };
-    queue::run(requests, look).await;
+    queue::run(requests, ctx.metrics.queue(&K::kind(&())), look).await;
 }

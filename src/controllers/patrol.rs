@@ -198,7 +198,6 @@ impl Round {
 
     /// The status of the Organizations says what period fits.
     fn tell(&self, ctx: &Context) {
-        ctx.metrics.set_resync_period(&self.at.organization, self.period);
         for object in &self.organizations {
             let told = object.status.as_ref().and_then(|status| status.effective_resync.as_ref());
             if told != Some(&ctx.periods.effective(&self.at, &object.spec.resync)) {

@@ -1,5 +1,6 @@
 //! Kubernetes clients: one for watches, whose answers last, one for calls, which are bounded, and one for the leader's Lease.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{HeaderValue, USER_AGENT};
@@ -10,6 +11,7 @@ use tower::buffer::BufferLayer;
 use tower::limit::ConcurrencyLimitLayer;
 use tower::retry::RetryLayer;
 
+use super::measured::{Measure, Observer};
 use super::pressure::{CALLS_AT_ONCE, Patience};
 
 /// `User-Agent` of every call, to Kubernetes and to the remote API.
@@ -35,23 +37,22 @@ pub struct Clients {
 
 impl Clients {
     /// Connects as `KUBECONFIG`, the default kubeconfig or the pod's ServiceAccount says.
-    pub async fn connect() -> Result<Self, String> {
+    pub async fn connect(observer: Arc<dyn Observer>) -> Result<Self, String> {
         let config = Config::infer().await.map_err(|error| format!("no cluster to connect to: {error}"))?;
-        Self::from_config(config)
+        Self::from_config(config, observer).map_err(|error| format!("the cluster's configuration: {error}"))
     }
 
-    fn from_config(mut config: Config) -> Result<Self, String> {
+    fn from_config(mut config: Config, observer: Arc<dyn Observer>) -> Result<Self, kube::Error> {
+        let measure = Measure::new(observer, config.cluster_url.authority().map_or("", |host| host.as_str()));
         config.headers.push((USER_AGENT, HeaderValue::from_static(AGENT)));
         config.connect_timeout = Some(Duration::from_secs(10));
         config.default_retry = false;
         config.read_timeout = Some(WATCH_READ_TIMEOUT);
-        let watch =
-            Client::try_from(config.clone()).map_err(|error| format!("the cluster's configuration: {error}"))?;
+        let watch = ClientBuilder::try_from(config.clone())?.with_layer(&measure).build();
         config.read_timeout = Some(CALL_READ_TIMEOUT);
         config.reset_reader_on_write = true;
-        let lease =
-            Client::try_from(config.clone()).map_err(|error| format!("the cluster's configuration: {error}"))?;
-        let calls = ClientBuilder::try_from(config).map_err(|error| format!("the cluster's configuration: {error}"))?;
+        let lease = ClientBuilder::try_from(config.clone())?.with_layer(&measure).build();
+        let calls = ClientBuilder::try_from(config)?.with_layer(&measure);
         let layers = ServiceBuilder::new()
             .layer(RetryLayer::new(Patience::default()))
             .layer(ConcurrencyLimitLayer::new(CALLS_AT_ONCE))

@@ -5,6 +5,7 @@ pub mod client;
 pub mod conditions;
 pub mod events;
 pub mod lease;
+pub mod measured;
 pub mod namespaces;
 pub mod object;
 pub mod pressure;

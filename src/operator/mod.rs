@@ -5,6 +5,7 @@ pub mod logs;
 pub mod metrics;
 pub mod process;
 pub mod replica;
+pub mod secure;
 pub mod settings;
 
 pub use process::run;

@@ -1,5 +1,6 @@
 //! The life of the process: logs, signals, the HTTP server and the connections; then a [`Replica`] until SIGTERM.
 
+use std::future::IntoFuture;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -11,6 +12,7 @@ use super::http::{self, Readiness};
 use super::logs;
 use super::metrics::Metrics;
 use super::replica::{Replica, Surroundings};
+use super::secure;
 use super::settings::Settings;
 use crate::amigo::HttpTransport;
 use crate::clock::Clock;
@@ -38,17 +40,40 @@ async fn start(settings: Settings) -> Result<(), String> {
     let listener =
         TcpListener::bind(settings.listen).await.map_err(|error| format!("--listen {}: {error}", settings.listen))?;
     let address = listener.local_addr().unwrap_or(settings.listen);
-    let clients = Clients::connect().await?;
-    let (ready, readiness) = channel::channel(Readiness::NotReady("starting".into()));
+    let (ready, readiness) = channel::channel(Readiness::starting());
     let metrics = Metrics::default();
+    let clients = Clients::connect(Arc::new(metrics.clone())).await?;
     metrics.set_leader(false);
-    tokio::spawn(http::serve(listener, metrics.clone(), readiness));
+    serve(&settings, listener, readiness, &metrics, &clients).await?;
     let stop = stop_signal()?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, "amigo-operator starts");
     let surroundings = Surroundings { clients, transport: Arc::new(transport), clock: Clock::System, me: identity() };
     // On a thread that works: from this one every wake-up would be a switch between threads.
     let replica = tokio::spawn(Replica::new(settings, allowed, surroundings, metrics, ready).run(stop));
     replica.await.map_err(|error| format!("the operator has ended: {error}"))
+}
+
+/// Serves the health checks and the metrics, until the process ends.
+async fn serve(
+    settings: &Settings,
+    listener: TcpListener,
+    ready: channel::Receiver<Readiness>,
+    metrics: &Metrics,
+    clients: &Clients,
+) -> Result<(), String> {
+    let (health, metrics) = (http::health(ready), http::metrics(metrics.clone()));
+    let Some(at) = settings.metrics_listen else {
+        tokio::spawn(axum::serve(listener, health.merge(metrics)).into_future());
+        return Ok(());
+    };
+    tokio::spawn(axum::serve(listener, health).into_future());
+    let failed = |error: std::io::Error| format!("--metrics-listen {at}: {error}");
+    let listener = TcpListener::bind(at).await.map_err(failed)?;
+    let address = listener.local_addr().unwrap_or(at);
+    let listener = listener.into_std().map_err(failed)?;
+    secure::serve(listener, settings.metrics_certificate(), clients.calls.clone(), metrics).await?;
+    tracing::info!(%address, "metrics are served over TLS to those who may read them");
+    Ok(())
 }
 
 /// Cancelled by the first SIGTERM or Ctrl-C; a second one ends the process at once.

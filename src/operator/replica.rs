@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::http::Readiness;
-use super::metrics::Metrics;
+use super::http::{Check, Readiness};
+use super::metrics::{self, Metrics};
 use super::settings::Settings;
 use crate::amigo::transport::Transport;
 use crate::amigo::{AllowedEndpoints, Amigo};
@@ -114,7 +114,13 @@ impl Replica {
         if namespaces.is_empty() {
             watches.namespaces(caches.namespaces.clone());
         }
-        self.ready.send_replace(Readiness::NotReady("the watches are not synced yet".into()));
+        self.metrics.read_from(metrics::Objects {
+            organizations: caches.organizations.clone(),
+            tools: caches.tools.clone(),
+            versions: caches.versions.clone(),
+            variables: caches.variables.clone(),
+        });
+        self.ready.send_replace(Readiness::NotReady(Check::Watches, "they are not synced yet".into()));
         caches.synced().await;
         self.ready.send_replace(Readiness::Ready);
         tracing::info!(identity = %self.surroundings.me, "the watches are synced");
@@ -131,6 +137,8 @@ impl Replica {
         let guard = Arc::new(move || may_write.is_leader());
         // One for all terms: what was sent before a lease was lost still counts for the budgets.
         let amigo = Arc::new(Amigo::new(Arc::clone(transport), *clock, guard, Arc::new(self.metrics.clone())));
+        self.metrics.read_from(metrics::Budgets(Arc::clone(&amigo)));
+        self.metrics.read_from(metrics::Publishes(self.tasks.clone()));
         while !stop.is_cancelled() {
             if stop.run_until_cancelled(leadership.gained()).await.is_none() {
                 break;
@@ -346,7 +354,7 @@ async fn wait_for_crds(clients: &Clients, ready: &channel::Sender<Readiness>) ->
             tracing::warn!("waits: {why}");
             said = Some(why.clone());
         }
-        ready.send_replace(Readiness::NotReady(why));
+        ready.send_replace(Readiness::NotReady(Check::Crds, why));
         tokio::time::sleep(PATIENCE).await;
     }
     if said.is_some() {
@@ -406,7 +414,7 @@ fn watch_crds(clients: Clients, ready: channel::Sender<Readiness>) {
         loop {
             tokio::time::sleep(Duration::from_secs(30)).await;
             let Ok(found) = look_for_crds(&clients).await else { continue };
-            let now = found.problem().map_or(Readiness::Ready, Readiness::NotReady);
+            let now = found.problem().map_or(Readiness::Ready, |why| Readiness::NotReady(Check::Crds, why));
             ready.send_replace(now);
         }
     });

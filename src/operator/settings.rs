@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::secure::Certificate;
 use crate::amigo::AllowedEndpoints;
 use crate::kubernetes::secrets::Access;
 use crate::kubernetes::watch::Key;
@@ -33,6 +34,25 @@ pub struct Settings {
     /// Address of `/livez`, `/readyz` and `/metrics`.
     #[arg(long, env = "AMIGO_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     pub listen: SocketAddr,
+
+    /// Serves `/metrics` here instead, over TLS, to those only whom the API server knows by their token and lets `get` `/metrics`.
+    #[arg(long, env = "AMIGO_METRICS_LISTEN", value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
+
+    /// PEM file of the certificate chain of `--metrics-listen`. Default: a certificate that is made at the start, and signed by
+    /// nobody.
+    #[arg(
+        long,
+        env = "AMIGO_METRICS_CERT_FILE",
+        value_name = "FILE",
+        requires = "metrics_listen",
+        requires = "metrics_key_file"
+    )]
+    pub metrics_cert_file: Option<PathBuf>,
+
+    /// PEM file of the private key of `--metrics-cert-file`.
+    #[arg(long, env = "AMIGO_METRICS_KEY_FILE", value_name = "FILE", requires = "metrics_cert_file")]
+    pub metrics_key_file: Option<PathBuf>,
 
     /// Whether only the holder of a Lease works, so that several replicas can run.
     #[arg(long, env = "AMIGO_LEADER_ELECT", default_value_t = true, action = clap::ArgAction::Set, value_name = "true|false")]
@@ -83,6 +103,15 @@ impl Settings {
             return Ok(AllowedEndpoints::default());
         }
         AllowedEndpoints::new(&self.allowed_endpoints).map_err(|error| format!("--allowed-endpoint: {error}"))
+    }
+
+    /// What `--metrics-listen` proves itself by.
+    #[must_use]
+    pub fn metrics_certificate(&self) -> Certificate {
+        match (&self.metrics_cert_file, &self.metrics_key_file) {
+            (Some(chain), Some(key)) => Certificate::Files { chain: chain.clone(), key: key.clone() },
+            _ => Certificate::SelfSigned,
+        }
     }
 
     /// The period of `--secret-access poll`.
@@ -162,6 +191,8 @@ mod tests {
             (vec!["--leader-elect", "maybe"], "--leader-elect"),
             (vec!["--owner-id", "a/b"], "--owner-id"),
             (vec!["--secret-poll-seconds", "0"], "--secret-poll-seconds"),
+            (vec!["--metrics-cert-file", "a", "--metrics-key-file", "b"], "--metrics-listen"),
+            (vec!["--metrics-listen", "127.0.0.1:0", "--metrics-cert-file", "a"], "--metrics-key-file"),
         ] {
             let error = parse(&args).unwrap_err();
             assert!(error.contains(named), "{error}");

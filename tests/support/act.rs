@@ -28,6 +28,28 @@ impl World {
         canary
     }
 
+    /// Lets the operator ask the API server who somebody is and what they may do.
+    pub fn permit_reviews(&self) {
+        let system = &self.system;
+        self.bind(&format!("reviews-{system}"), "system:auth-delegator", &format!("{system}:amigo-operator"));
+    }
+
+    /// A token of a new ServiceAccount, which may read metrics or not.
+    pub fn token_of(&self, name: &str, reads_metrics: bool) -> String {
+        self.kubectl(&["create", "serviceaccount", name]);
+        if reads_metrics {
+            let role = format!("metrics-{}", self.namespace);
+            self.kubectl(&["create", "clusterrole", &role, "--verb=get", "--non-resource-url=/metrics"]);
+            self.bind(&role, &role, &format!("{}:{name}", self.namespace));
+        }
+        self.kubectl(&["create", "token", name]).trim().to_owned()
+    }
+
+    fn bind(&self, name: &str, role: &str, account: &str) {
+        let (role, account) = (format!("--clusterrole={role}"), format!("--serviceaccount={account}"));
+        self.kubectl(&["create", "clusterrolebinding", name, &role, &account]);
+    }
+
     /// Runs kubectl in the namespace, as an administrator.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         let arguments = [&["--namespace", &self.namespace], arguments].concat();
@@ -119,7 +141,8 @@ impl World {
         Api::namespaced_with(self.client.clone(), namespace, &kinds::resource(kind))
     }
 
-    pub(super) fn block_on<F: Future>(&self, future: F) -> F::Output {
+    /// Runs a future to its end.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         self.runtime.as_ref().unwrap().block_on(future)
     }
 }

@@ -48,7 +48,10 @@ impl Request {
         match self.verb.as_str() {
             "patch" => KINDS.contains(&self.resource.as_str()),
             "update" => KINDS.contains(&kind) && kind != self.resource || self.resource == "leases",
-            "create" => matches!(self.resource.as_str(), "events" | "leases"),
+            // The reviews are of who asks for its metrics.
+            "create" => {
+                matches!(self.resource.as_str(), "events" | "leases" | "tokenreviews" | "subjectaccessreviews")
+            }
             _ => !self.writes(),
         }
     }

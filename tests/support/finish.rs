@@ -69,7 +69,7 @@ impl World {
     }
 
     /// What the operators that run tell Prometheus.
-    fn metrics(&self) -> String {
+    pub fn metrics(&self) -> String {
         const STARTS: &str = "amigo-operator starts";
         let log = self.log();
         let starts = log.lines().filter(|line| line.contains(STARTS));

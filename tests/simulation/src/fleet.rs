@@ -215,7 +215,7 @@ impl World {
         let settings = settings(&["--leader-elect", "false"]);
         // What the flags say is an endpoint.
         let allowed = settings.allowed_endpoints().unwrap_or_default();
-        let (ready, _) = watch::channel(Readiness::NotReady("starting".into()));
+        let (ready, _) = watch::channel(Readiness::starting());
         let replica = Replica::new(settings, allowed, surroundings, Metrics::default(), ready);
         let stop = CancellationToken::new();
         Running { task: tokio::spawn(replica.run(stop.clone())), stop }

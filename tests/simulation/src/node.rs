@@ -77,7 +77,7 @@ impl Node {
         let settings = settings(&["--leader-elect", elects, "--secret-access", self.sim.plan.secret_access]);
         // What the flags say is an endpoint.
         let allowed = settings.allowed_endpoints().unwrap_or_default();
-        let (ready, _) = watch::channel(Readiness::NotReady("starting".into()));
+        let (ready, _) = watch::channel(Readiness::starting());
         let replica = Replica::new(settings, allowed, surroundings, Metrics::default(), ready);
         let stop = CancellationToken::new();
         let task = tokio::spawn(replica.run(stop.clone()));

@@ -1,5 +1,9 @@
 //! The generated files are what the Rust code says. With `UPDATE_GENERATED=1` they are written anew instead.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod metrics;
+
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -24,6 +28,11 @@ fn every_file_in_crds_is_generated() {
 #[test]
 fn reference_pages_are_up_to_date() {
     assert_files("docs/reference", &docs::pages().expect("writing to a string"));
+}
+
+#[test]
+fn the_page_of_the_metrics_is_up_to_date() {
+    assert_files("docs/reference", &[("metrics.md".to_owned(), metrics::page())]);
 }
 
 fn definitions() -> Vec<(String, String)> {
