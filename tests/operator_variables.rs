@@ -94,6 +94,33 @@ fn secrets_can_be_polled() {
 }
 
 #[test]
+fn only_labelled_secrets_are_read_where_that_is_asked_for() {
+    for access in ["watch", "named"] {
+        let flags = vec!["--only-labelled-secrets".into(), format!("--secret-access={access}")];
+        let world = World::with("labelled", Setup { flags, ..Setup::default() });
+        let label = |name: &str, label: &str| drop(world.kubectl(&["label", "secret", name, label]));
+        world.apply(&all([acme(&world), tool("weather", "")]));
+        let refused = world.reason("Organization", "acme", "SecretNotLabelled");
+        assert!(message(&refused).contains("acme-api-key is not labelled `amigo.ai/sync: \"true\"`"), "{refused}");
+        label("acme-api-key", "amigo.ai/sync=true");
+        let id = field(&world.ready("Tool", "weather"), "toolId");
+        let value = world.canary();
+        world.apply(&all([
+            secret("credentials", &format!("API_KEY: {value}")),
+            variables("weather", &env_from("credentials")),
+        ]));
+        world.reason("ToolEnvSecret", "weather", "SecretNotLabelled");
+        label("credentials", "amigo.ai/sync=true");
+        world.ready("ToolEnvSecret", "weather");
+        assert_eq!(world.variable(&id, "API_KEY"), Some(value.clone()));
+        label("credentials", "amigo.ai/sync-");
+        world.reason("ToolEnvSecret", "weather", "SecretNotLabelled");
+        assert_eq!(world.variable(&id, "API_KEY"), Some(value), "what was there stays");
+        world.finish();
+    }
+}
+
+#[test]
 fn several_objects_are_sent_as_one_delta() {
     let world = World::new("delta");
     let id = weather(&world);

@@ -56,6 +56,8 @@ pub struct Settings {
     pub default_organization: Option<Key>,
     /// Where an Organization may point.
     pub allowed_endpoints: AllowedEndpoints,
+    /// Whether only Secrets that are labelled for it may be read.
+    pub only_labelled_secrets: bool,
 }
 
 /// One queue a kind.
@@ -171,6 +173,11 @@ impl Context {
             self.places.taken(&object.uid().unwrap_or_default(), account, operation, &key);
         }
         claim
+    }
+
+    /// Reads a Secret, if it may be read.
+    pub async fn read_secret(&self, namespace: &str, name: &str) -> Result<secrets::Found, object::Error> {
+        secrets::read(&self.client, namespace, name, self.settings.only_labelled_secrets).await
     }
 
     /// All versions of a tool, from a read that began at most `age` ago, and whether they differ from the list before. Where the

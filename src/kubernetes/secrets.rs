@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::object::{self, get_opt};
 use super::watch::{self, Key};
+use crate::resources::Reason;
 
 /// How changes of Secrets are seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,9 +44,66 @@ impl FromStr for Access {
     }
 }
 
-/// Reads one Secret. `None` only when the server says that there is none.
-pub async fn read(client: &Client, namespace: &str, name: &str) -> Result<Option<Secret>, object::Error> {
-    get_opt(&Api::<Secret>::namespaced(client.clone(), namespace), name).await
+/// Where only labelled Secrets may be read: the label, and the value that it must have.
+pub const LABEL: (&str, &str) = ("amigo.ai/sync", "true");
+
+/// What became of the wish to read a Secret.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Found {
+    /// It is here, with its values.
+    Here(Box<Secret>),
+    /// It exists, and must not be read for want of the [`LABEL`].
+    Unlabelled,
+    /// The server says that there is none.
+    Absent,
+}
+
+impl Found {
+    /// The Secret, if it is here.
+    #[must_use]
+    pub fn here(&self) -> Option<&Secret> {
+        match self {
+            Self::Here(secret) => Some(secret),
+            Self::Unlabelled | Self::Absent => None,
+        }
+    }
+
+    /// Why the Secret of this name is not here, for a condition.
+    #[must_use]
+    pub fn why_not(&self, name: &str) -> (Reason, String) {
+        let (key, value) = LABEL;
+        match self {
+            Self::Unlabelled => {
+                let message =
+                    format!("Secret {name} is not labelled `{key}: \"{value}\"`, and is not read for that reason");
+                (Reason::SecretNotLabelled, message)
+            }
+            Self::Absent | Self::Here(_) => (Reason::SecretNotFound, format!("Secret {name} does not exist")),
+        }
+    }
+}
+
+/// Reads one Secret. Where only labelled ones may be read the label is looked at before, in its metadata.
+pub async fn read(client: &Client, namespace: &str, name: &str, only_labelled: bool) -> Result<Found, object::Error> {
+    let api = Api::<Secret>::namespaced(client.clone(), namespace);
+    if only_labelled {
+        match object::bounded(api.get_metadata_opt(name)).await? {
+            None => return Ok(Found::Absent),
+            Some(metadata) if !is_labelled(&metadata) => return Ok(Found::Unlabelled),
+            Some(_) => {}
+        }
+    }
+    let found = get_opt(&api, name).await?;
+    // The label may have gone meanwhile.
+    Ok(match found {
+        Some(secret) if only_labelled && !is_labelled(&secret) => Found::Unlabelled,
+        Some(secret) => Found::Here(Box::new(secret)),
+        None => Found::Absent,
+    })
+}
+
+fn is_labelled(secret: &impl ResourceExt) -> bool {
+    secret.labels().get(LABEL.0).is_some_and(|value| value == LABEL.1)
 }
 
 /// What tells a Secret's states apart without saying anything of its values.
@@ -85,21 +143,38 @@ impl References {
     }
 }
 
+/// How Secrets are followed.
+#[derive(Debug, Clone, Copy)]
+pub struct Following {
+    /// In which of the three ways.
+    pub access: Access,
+    /// Whether only those with the [`LABEL`] are: a Secret whose label goes counts as gone.
+    pub only_labelled: bool,
+    /// The period of [`Access::Poll`].
+    pub poll: Duration,
+}
+
+impl Following {
+    fn config(&self) -> watcher::Config {
+        let config = watch::config();
+        if self.only_labelled { config.labels(&format!("{}={}", LABEL.0, LABEL.1)) } else { config }
+    }
+}
+
 /// Tells about changed Secrets for ever, by `on_change(namespace, name)`.
 pub async fn run(
     client: Client,
-    access: Access,
+    following: Following,
     namespaces: &[String],
     references: References,
     states: States,
-    poll: Duration,
     on_change: impl Fn(&str, &str) + Clone + Send + Sync + 'static,
 ) {
-    match access {
-        Access::Watch => watch_all(client, namespaces, &references, &states, on_change).await,
-        Access::Named => watch_named(client, references, on_change).await,
+    match following.access {
+        Access::Watch => watch_all(client, following, namespaces, &references, &states, on_change).await,
+        Access::Named => watch_named(client, following, references, on_change).await,
         Access::Poll => loop {
-            tokio::time::sleep(poll).await;
+            tokio::time::sleep(following.poll).await;
             for (namespace, name) in references.current() {
                 on_change(&namespace, &name);
             }
@@ -109,6 +184,7 @@ pub async fn run(
 
 async fn watch_all(
     client: Client,
+    following: Following,
     namespaces: &[String],
     references: &References,
     states: &States,
@@ -120,13 +196,14 @@ async fn watch_all(
         namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
     };
     states.expect(apis.len());
-    let follow = |api| follow(api, watch::config(), Seen::new(states, references), &on_change);
+    let follow = |api| follow(api, following.config(), Seen::new(states, references), &on_change);
     let watches = apis.into_iter().map(follow);
     futures::future::join_all(watches).await;
 }
 
 async fn watch_named(
     client: Client,
+    following: Following,
     references: References,
     on_change: impl Fn(&str, &str) + Clone + Send + Sync + 'static,
 ) {
@@ -143,7 +220,7 @@ async fn watch_named(
         for key in wanted {
             watches.entry(key.clone()).or_insert_with(|| {
                 let token = CancellationToken::new();
-                let watch = watch_one(client.clone(), key, on_change.clone());
+                let watch = watch_one(client.clone(), following, key, on_change.clone());
                 tokio::spawn(token.clone().run_until_cancelled_owned(watch));
                 token
             });
@@ -152,9 +229,9 @@ async fn watch_named(
     }
 }
 
-async fn watch_one(client: Client, (namespace, name): Key, on_change: impl Fn(&str, &str)) {
+async fn watch_one(client: Client, following: Following, (namespace, name): Key, on_change: impl Fn(&str, &str)) {
     let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(client, &namespace);
-    let only = watch::config().fields(&format!("metadata.name={name}"));
+    let only = following.config().fields(&format!("metadata.name={name}"));
     let references = References::default();
     references.update(&BTreeSet::new(), &BTreeSet::from([(namespace, name)]));
     follow(api, only, Seen::new(&States::default(), &references), &on_change).await;

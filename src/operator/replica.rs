@@ -176,6 +176,7 @@ impl Replica {
             owner_id,
             default_organization: self.settings.default_organization.clone(),
             allowed_endpoints: self.allowed.clone(),
+            only_labelled_secrets: self.settings.only_labelled_secrets,
         };
         let (queues, requests) = Queues::new();
         let ctx = Arc::new(Context {
@@ -307,10 +308,14 @@ impl Watches<'_> {
         let references = self.references.clone();
         let current = Arc::clone(self.current);
         let (client, namespaces) = (self.clients.watch.clone(), self.namespaces.to_vec());
-        let (access, poll) = (settings.secret_access, settings.secret_poll());
+        let following = secrets::Following {
+            access: settings.secret_access,
+            only_labelled: settings.only_labelled_secrets,
+            poll: settings.secret_poll(),
+        };
         tokio::spawn(async move {
             let changed = move |namespace: &str, name: &str| with(&current, |ctx| ctx.secret_changed(namespace, name));
-            secrets::run(client, access, &namespaces, references, states, poll, changed).await;
+            secrets::run(client, following, &namespaces, references, states, changed).await;
         });
     }
 

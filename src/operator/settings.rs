@@ -66,6 +66,10 @@ pub struct Settings {
     #[arg(long, env = "AMIGO_SECRET_ACCESS", default_value = "watch", value_name = "watch|named|poll")]
     pub secret_access: Access,
 
+    /// Read only Secrets that are labelled `amigo.ai/sync: "true"`, whatever the objects name.
+    #[arg(long, env = "AMIGO_ONLY_LABELLED_SECRETS")]
+    pub only_labelled_secrets: bool,
+
     /// How often Secrets are read with `--secret-access poll`, in seconds.
     #[arg(long, env = "AMIGO_SECRET_POLL_SECONDS", default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub secret_poll_seconds: u64,

@@ -52,6 +52,7 @@ reasons! {
     CredentialsRefused { meaning: "The service refused the credentials.", cause: "The key is wrong, expired or deleted, or the user is unknown.", remedy: "Put a valid key into the Secret; it is used at once." }
     PermissionDenied { meaning: "The credentials lack a permission.", cause: "The role of the API key does not allow the call that the message names.", remedy: "Grant the permission to the key's role." }
     SecretNotFound { meaning: "A Secret that the object names does not exist.", cause: "It was not applied yet, was deleted, or the name is misspelt.", remedy: "Create the Secret, or correct the reference." }
+    SecretNotLabelled { meaning: "A Secret that the object names is not for the operator to read.", cause: "The operator was started with `--only-labelled-secrets`, and the Secret lacks the label `amigo.ai/sync: \"true\"`.", remedy: "Label the Secret, or name another." }
     SecretKeyNotFound { meaning: "A Secret lacks a key that the object names.", cause: "The key is misspelt or was removed.", remedy: "Add the key to the Secret, or correct the reference." }
     SecretValueInvalid { meaning: "The value of a Secret's key cannot be sent.", cause: "It is not UTF-8 text, or an entry of the credentials is empty or has a line break inside.", remedy: "Store text in the key that the message names." }
     ToolNotFound { meaning: "The Tool does not exist, or the service has no tool of that name to observe.", cause: "It was not applied yet, or `spec.toolRef` or `spec.name` is misspelt.", remedy: "Apply the Tool, or correct the name." }

@@ -16,7 +16,6 @@ use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_service_
 use crate::amigo::{self, ClientOptions, Credentials, Endpoint, Revision};
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::object::Handle;
-use crate::kubernetes::secrets;
 use crate::kubernetes::watch::{Cache, Change, Key, key};
 use crate::resources::annotations::{self, CONFIRM_DEPRECATIONS};
 use crate::resources::organization::ApiRevision;
@@ -232,10 +231,12 @@ fn allowed_endpoint(organization: &Organization, ctx: &Context) -> Result<Endpoi
 
 async fn credentials(handle: &Handle<Organization>, ctx: &Context) -> Result<Credentials, Interrupt> {
     let name = &handle.object().spec.credentials_ref.name;
-    let Some(secret) = secrets::read(&ctx.client, &handle.namespace(), name).await? else {
-        return Err(Outcome::waiting(Reason::SecretNotFound, format!("Secret {name} does not exist")).into());
+    let secret = ctx.read_secret(&handle.namespace(), name).await?;
+    let Some(secret) = secret.here() else {
+        let (reason, message) = secret.why_not(name);
+        return Err(Outcome::waiting(reason, message).into());
     };
-    Ok(credentials_of(&secret, name)?)
+    Ok(credentials_of(secret, name)?)
 }
 
 /// The credentials that a Secret holds.

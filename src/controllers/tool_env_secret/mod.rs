@@ -29,7 +29,6 @@ use crate::amigo::{Claim, Class, DeleteVariable, Effect, InsertVariable, Operati
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::events;
 use crate::kubernetes::object::{Handle, has_finalizer};
-use crate::kubernetes::secrets;
 use crate::kubernetes::watch::{Cache, Change};
 use crate::resources::tool_env_secret::{SyncedVariable, Visibility};
 use crate::resources::{Reason, Resource, ToolEnvSecret, ToolEnvSecretStatus};
@@ -472,7 +471,7 @@ enum Answer {
 async fn read_secrets(object: &ToolEnvSecret, ctx: &Context) -> Result<Secrets, Interrupt> {
     let mut all = Secrets::new();
     for (namespace, name) in variables_secrets(object) {
-        let secret = secrets::read(&ctx.client, &namespace, &name).await?;
+        let secret = ctx.read_secret(&namespace, &name).await?;
         all.insert(name, secret);
     }
     Ok(all)
@@ -484,7 +483,7 @@ fn is_synced(object: &ToolEnvSecret, tool_id: &str, secrets: &Secrets) -> bool {
     status.tool_id.as_deref() == Some(tool_id)
         && status.synced_generation == object.metadata.generation
         && status.synced_secrets == resolve(&object.spec, secrets).secrets
-        && secrets.values().all(Option::is_some)
+        && secrets.values().all(|found| found.here().is_some())
 }
 
 /// The member that may set a variable: the oldest that names it.
@@ -549,7 +548,7 @@ fn problem(problems: &BTreeSet<Problem>) -> Option<Outcome> {
     sorted.sort_by_key(|problem| gravity(problem.reason));
     let message = sorted.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
     Some(match gravest {
-        Reason::SecretNotFound | Reason::SecretKeyNotFound | Reason::VariableInUse => {
+        Reason::SecretNotFound | Reason::SecretNotLabelled | Reason::SecretKeyNotFound | Reason::VariableInUse => {
             Outcome::waiting(gravest, message)
         }
         _ => Outcome::stalled(gravest, message),
@@ -559,7 +558,7 @@ fn problem(problems: &BTreeSet<Problem>) -> Option<Outcome> {
 /// The order in which problems matter.
 const fn gravity(reason: Reason) -> u8 {
     match reason {
-        Reason::SecretNotFound => 0,
+        Reason::SecretNotFound | Reason::SecretNotLabelled => 0,
         Reason::SecretKeyNotFound => 1,
         Reason::SecretValueInvalid => 2,
         Reason::VisibilityMismatch => 3,

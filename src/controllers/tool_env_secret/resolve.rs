@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::core::v1::Secret;
 use secrecy::SecretString;
 
+use crate::kubernetes::secrets::Found;
 use crate::resources::tool_env_secret::{EnvFromSource, EnvVar, SyncedSecret, Visibility, is_variable_name};
 use crate::resources::{Reason, ToolEnvSecretSpec};
 
@@ -77,8 +77,8 @@ impl Resolved {
     }
 }
 
-/// The Secrets of a reconcile by name; `None` for one that does not exist.
-pub type Secrets = BTreeMap<String, Option<Secret>>;
+/// The Secrets of a reconcile by name.
+pub type Secrets = BTreeMap<String, Found>;
 
 /// Resolves a manifest: later `envFrom` wins over earlier, `env` over both.
 #[must_use]
@@ -105,8 +105,8 @@ fn bounded(mut resolved: Resolved) -> Resolved {
 }
 
 fn states(secrets: &Secrets) -> Vec<SyncedSecret> {
-    let state = |(name, secret): (&String, &Option<Secret>)| {
-        let (uid, resource_version) = crate::kubernetes::secrets::state(secret.as_ref()?);
+    let state = |(name, secret): (&String, &Found)| {
+        let (uid, resource_version) = crate::kubernetes::secrets::state(secret.here()?);
         Some(SyncedSecret { name: name.clone(), uid, resource_version })
     };
     secrets.iter().filter_map(state).collect()
@@ -115,10 +115,11 @@ fn states(secrets: &Secrets) -> Vec<SyncedSecret> {
 /// All keys of a Secret. One without any key counts as missing: it is being rewritten, or was never filled.
 fn whole(source: &EnvFromSource, secrets: &Secrets, resolved: &mut Resolved) {
     let name = &source.secret_ref.name;
-    let data = secrets.get(name).and_then(Option::as_ref).map(|secret| secret.data.clone().unwrap_or_default());
-    let Some(data) = data else {
+    let found = secrets.get(name).unwrap_or(&Found::Absent);
+    let Some(data) = found.here().map(|secret| secret.data.clone().unwrap_or_default()) else {
         resolved.hold_all = true;
-        return resolved.problem(Reason::SecretNotFound, format!("Secret {name} does not exist"));
+        let (reason, message) = found.why_not(name);
+        return resolved.problem(reason, message);
     };
     if data.is_empty() {
         resolved.hold_all = true;
@@ -142,9 +143,11 @@ fn single(entry: &EnvVar, secrets: &Secrets, resolved: &mut Resolved) {
         return resolved.wants(&entry.name, Visibility::Plain, value.clone());
     }
     let Some(selector) = entry.value_from.as_ref().map(|from| &from.secret_key_ref) else { return };
-    let Some(secret) = secrets.get(&selector.name).and_then(Option::as_ref) else {
+    let found = secrets.get(&selector.name).unwrap_or(&Found::Absent);
+    let Some(secret) = found.here() else {
         resolved.holds(&entry.name);
-        return resolved.problem(Reason::SecretNotFound, format!("Secret {} does not exist", selector.name));
+        let (reason, message) = found.why_not(&selector.name);
+        return resolved.problem(reason, message);
     };
     let Some(value) = secret.data.as_ref().and_then(|data| data.get(&selector.key)) else {
         resolved.holds(&entry.name);
@@ -167,15 +170,16 @@ fn not_text(variable: &str, key: &str, secret: &str, resolved: &mut Resolved) {
 mod tests {
     use super::*;
     use k8s_openapi::ByteString;
+    use k8s_openapi::api::core::v1::Secret;
     use secrecy::ExposeSecret;
     use serde_json::json;
 
-    fn secret(name: &str, data: &[(&str, &[u8])]) -> (String, Option<Secret>) {
+    fn secret(name: &str, data: &[(&str, &[u8])]) -> (String, Found) {
         let mut secret = Secret::default();
         secret.metadata.uid = Some(format!("uid-{name}"));
         secret.metadata.resource_version = Some("7".into());
         secret.data = Some(data.iter().map(|(k, v)| ((*k).to_owned(), ByteString(v.to_vec()))).collect());
-        (name.to_owned(), Some(secret))
+        (name.to_owned(), Found::Here(Box::new(secret)))
     }
 
     fn spec(spec: serde_json::Value) -> ToolEnvSecretSpec {
@@ -217,11 +221,15 @@ mod tests {
     fn what_cannot_be_had_is_held_and_named() {
         let one = json!({"env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "a", "key": "k"}}}]});
         let from = json!({"envFrom": [{"secretRef": {"name": "a"}}]});
-        let table: [(serde_json::Value, Secrets, Reason, bool); 6] = [
-            (one.clone(), Secrets::from([("a".into(), None)]), Reason::SecretNotFound, false),
+        let absent = Secrets::from([("a".into(), Found::Absent)]);
+        let unlabelled = Secrets::from([("a".into(), Found::Unlabelled)]);
+        let table: [(serde_json::Value, Secrets, Reason, bool); 8] = [
+            (one.clone(), unlabelled.clone(), Reason::SecretNotLabelled, false),
+            (from.clone(), unlabelled, Reason::SecretNotLabelled, true),
+            (one.clone(), absent.clone(), Reason::SecretNotFound, false),
             (one.clone(), Secrets::from([secret("a", &[("x", b"")])]), Reason::SecretKeyNotFound, false),
             (one, Secrets::from([secret("a", &[("k", b"\xff")])]), Reason::SecretValueInvalid, false),
-            (from.clone(), Secrets::from([("a".into(), None)]), Reason::SecretNotFound, true),
+            (from.clone(), absent.clone(), Reason::SecretNotFound, true),
             (from.clone(), Secrets::from([secret("a", &[])]), Reason::SecretNotFound, true),
             (from, Secrets::from([secret("a", &[("KEY", b"\xff")])]), Reason::SecretValueInvalid, false),
         ];

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use amigo_operator::controllers::organization::credentials_of;
 use amigo_operator::controllers::tool_env_secret::resolve::{Secrets, resolve};
 use amigo_operator::kubernetes::conditions::{State, Verdict, conditions};
+use amigo_operator::kubernetes::secrets::Found;
 use amigo_operator::kubernetes::watch::{Feed, Watchable};
 use amigo_operator::resources::annotations::is_abandoned;
 use amigo_operator::resources::tool_env_secret::{Visibility, is_variable_name};
@@ -53,7 +54,7 @@ fn secret(bytes: &[u8]) {
         }
         Err(outcome) => assert_clean(&outcome.verdict().unwrap().message, 200),
     }
-    let resolved = resolve(&spec, &Secrets::from([("a".to_owned(), Some(object))]));
+    let resolved = resolve(&spec, &Secrets::from([("a".to_owned(), Found::Here(Box::new(object)))]));
     assert_eq!(resolved.hold_all, data.is_empty(), "a Secret without keys says nothing");
     for (key, value) in &data {
         for (prefix, visibility) in [("", Visibility::Secret), ("P_", Visibility::Plain)] {
