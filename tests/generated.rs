@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use amigo_operator::operator::docs::{PAGE, settings_page};
 use amigo_operator::resources::{crd_yaml, crds, docs};
 
 const HINT: &str = "run `UPDATE_GENERATED=1 cargo test --test generated` and commit the result";
@@ -24,6 +25,11 @@ fn every_file_in_crds_is_generated() {
 #[test]
 fn reference_pages_are_up_to_date() {
     assert_files("docs/reference", &docs::pages().expect("writing to a string"));
+}
+
+#[test]
+fn the_page_of_settings_is_up_to_date() {
+    assert_files("docs/reference", &[(PAGE.to_owned(), settings_page().expect("writing to a string"))]);
 }
 
 fn definitions() -> Vec<(String, String)> {
