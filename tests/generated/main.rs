@@ -7,6 +7,7 @@ mod metrics;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
+use amigo_operator::operator::docs::{PAGE, settings_page};
 use amigo_operator::resources::{crd_yaml, crds, docs};
 
 const HINT: &str = "run `UPDATE_GENERATED=1 cargo test --test generated` and commit the result";
@@ -33,6 +34,11 @@ fn reference_pages_are_up_to_date() {
 #[test]
 fn the_page_of_the_metrics_is_up_to_date() {
     assert_files("docs/reference", &[("metrics.md".to_owned(), metrics::page())]);
+}
+
+#[test]
+fn the_page_of_settings_is_up_to_date() {
+    assert_files("docs/reference", &[(PAGE.to_owned(), settings_page().expect("writing to a string"))]);
 }
 
 fn definitions() -> Vec<(String, String)> {
