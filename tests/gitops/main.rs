@@ -1,0 +1,16 @@
+//! GitOps: what Argo CD and Flux make of the operator's objects, and what `deploy/argocd` and `deploy/flux` tell them.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[path = "../support/kstatus.rs"]
+mod kstatus;
+
+mod argo;
+mod customizations;
+mod files;
+mod flux;
+mod live;
+mod states;
