@@ -20,6 +20,28 @@ pub fn yaml(relative: &str) -> Value {
     serde_saphyr::from_str(&text(relative)).unwrap_or_else(|error| panic!("{relative}: {error}"))
 }
 
+/// The documents of a file.
+pub fn documents(relative: &str) -> Vec<Value> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text(relative)).unwrap();
+    documents.into_iter().filter(Value::is_object).collect()
+}
+
+/// The YAML files of a folder and of all below it, sorted.
+pub fn manifests(folder: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(path(folder)).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{folder}/{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(manifests(&name));
+        } else if Path::new(&name).extension().is_some_and(|extension| extension == "yaml") {
+            found.push(name);
+        }
+    }
+    found.sort();
+    found
+}
+
 /// The file holds this text.
 pub fn assert_holds(relative: &str, wanted: &str) {
     if env::var_os("UPDATE_GENERATED").is_some_and(|value| value == "1") {
@@ -36,4 +58,16 @@ pub fn assert_holds(relative: &str, wanted: &str) {
         found.lines().nth(line),
         wanted.lines().nth(line),
     );
+}
+
+#[test]
+fn links_of_the_pages_lead_somewhere() {
+    for page in ["argocd", "flux"] {
+        let text = text(&format!("docs/how-to/{page}.md"));
+        let links: Vec<&str> = text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+        assert!(links.len() > 1, "{page}");
+        for link in links {
+            assert!(path("docs/how-to").join(link).exists(), "{page}: {link}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::customizations::{CONFIG_MAP, assert_has_scripts};
 use crate::states::{CUSTOMIZATIONS, Sample, State, judge};
 use crate::support::manifests::{acme, all, env, env_from, object, organization, secret, tool, variables, version};
 use crate::support::{Setup, World, has_reason};
@@ -260,5 +261,51 @@ fn actions_do_what_their_names_say() {
         all_ready(&world);
         assert_eq!(health(&world, kind, name), "Healthy");
     }
+    world.finish();
+}
+
+/// The lines with `kubectl` in the documentation, as they can be run in the namespace of a test.
+fn commands(world: &World, page: &str) -> Vec<String> {
+    let page = files::text(page).replace("\\\n", " ");
+    let commands = page.lines().filter_map(|line| line.strip_prefix("$ ")).filter(|line| line.starts_with("kubectl "));
+    let here = |line: &str| {
+        let (before, rest) = line.split_once("--namespace ").expect("a command names its namespace");
+        let (_, rest) = rest.split_once(' ').unwrap();
+        format!("{before}--namespace {} {rest}", world.namespace)
+    };
+    commands.map(here).collect()
+}
+
+#[test]
+fn the_config_map_is_patched_as_documented_and_keeps_what_it_had() {
+    let world = World::without_operator("argocdcm", Setup::default());
+    world.kubectl(&["create", "configmap", "argocd-cm", "--from-literal=url=https://argocd.example.com"]);
+    let commands = commands(&world, "docs/how-to/argocd.md");
+    let [patch] = &commands[..] else { panic!("{commands:?}") };
+    world.shell(patch);
+    let map = read(&world, "configmap", "argocd-cm");
+    assert_eq!(map["data"]["url"], "https://argocd.example.com");
+    assert_has_scripts(&map);
+    assert!(world.shell(patch).contains("no change"), "a second time changes nothing");
+    let shown = patch.replace(&world.namespace, "argocd");
+    assert!(files::text(CONFIG_MAP).contains(&shown), "the file says {shown}");
+    world.finish();
+}
+
+#[test]
+fn what_is_documented_for_flux_users_is_done() {
+    let world = World::new("byhand");
+    world.apply(&weather(&world));
+    all_ready(&world);
+    let commands = commands(&world, "docs/how-to/flux.md");
+    let [request, suspend] = &commands[..] else { panic!("{commands:?}") };
+    world.shell(request);
+    let echoes = |object: &Value| {
+        let asked = &object["metadata"]["annotations"]["amigo.ai/reconcile-requested-at"];
+        asked.is_string() && object["status"]["lastHandledReconcileAt"] == *asked
+    };
+    world.wait_for("Tool", "weather", echoes, "echoes the request");
+    world.shell(suspend);
+    world.reason("Tool", "weather", "Suspended");
     world.finish();
 }

@@ -8,8 +8,10 @@ mod support;
 #[path = "../support/kstatus.rs"]
 mod kstatus;
 
+mod application;
 mod argo;
 mod customizations;
+mod examples;
 mod files;
 mod flux;
 mod live;
