@@ -1,4 +1,5 @@
-//! GitOps: what Argo CD and Flux make of the operator's objects, and what `deploy/argocd` and `deploy/flux` tell them.
+//! GitOps: what Argo CD and Flux make of the operator's objects, and what `deploy/argocd` and `deploy/flux` tell them, and what their
+//! ways to replace and to prune objects do.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -15,4 +16,5 @@ mod examples;
 mod files;
 mod flux;
 mod live;
+mod pruning;
 mod states;
