@@ -1,5 +1,5 @@
 // Judges objects with the code of the tools that read them: kstatus of fluxcd/cli-utils, which Flux and Helm use, the
-// evaluator of Flux' health checks, and the Go types of Flux' own kinds.
+// evaluator of Flux' health checks, the Go types of Flux' own kinds, and the Lua of Argo CD.
 //
 // Reads a stream of JSON documents from standard input and writes one line of JSON for each, in order. The Rust tests compare
 // these answers with their own.
@@ -21,18 +21,22 @@ import (
 	"github.com/fluxcd/pkg/runtime/cel"
 	source "github.com/fluxcd/source-controller/api/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	whole "k8s.io/apimachinery/pkg/util/json"
 )
 
-// question is one object. With checks, Flux' evaluator is asked about them as well.
+// question is one object. With checks, Flux' evaluator is asked as well, and with a script, Argo CD's interpreter.
 type question struct {
 	Object json.RawMessage                   `json:"object"`
 	Checks *kustomize.HealthCheckExpressions `json:"checks"`
+	Script string                            `json:"script"`
 }
 
 // answer is what the tools make of it. What one of them refuses stands in place of its answer.
 type answer struct {
 	Kstatus string `json:"kstatus"`
 	Flux    string `json:"flux,omitempty"`
+	// Lua is what a script returned.
+	Lua any `json:"lua,omitempty"`
 	// Refused is why a manifest of one of Flux' kinds does not fit its type.
 	Refused string `json:"refused,omitempty"`
 }
@@ -53,14 +57,17 @@ func run(in io.Reader, out io.Writer) error {
 		} else if err != nil {
 			return fmt.Errorf("cannot read a document: %w", err)
 		}
-		// Not into a plain map: the decoder of Unstructured keeps whole numbers whole, as the client of a cluster does.
+		// By the decoder that keeps whole numbers whole, as the client of a cluster does.
 		object := &unstructured.Unstructured{}
-		if err := object.UnmarshalJSON(asked.Object); err != nil {
+		if err := whole.Unmarshal(asked.Object, &object.Object); err != nil {
 			return fmt.Errorf("cannot read an object: %w", err)
 		}
 		told := answer{Kstatus: computed(object), Refused: refused(object, asked.Object)}
 		if asked.Checks != nil {
 			told.Flux = evaluated(object, asked.Checks)
+		}
+		if asked.Script != "" {
+			told.Lua = returned(object, asked.Script)
 		}
 		if err := encoder.Encode(told); err != nil {
 			return fmt.Errorf("cannot write an answer: %w", err)
@@ -78,6 +85,14 @@ func evaluated(object *unstructured.Unstructured, checks *kustomize.HealthCheckE
 		return err.Error()
 	}
 	return shown(evaluator.Evaluate(context.Background(), object))
+}
+
+func returned(object *unstructured.Unstructured, script string) any {
+	result, err := scripted(script, object.Object)
+	if err != nil {
+		return err.Error()
+	}
+	return result
 }
 
 func shown(result *status.Result, err error) string {

@@ -9,13 +9,14 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 /// The sources that the program is built from; with others it is another one.
-const SOURCES: [(&str, &str); 3] = [
+const SOURCES: [(&str, &str); 4] = [
     ("go.mod", include_str!("../kstatus/go.mod")),
     ("go.sum", include_str!("../kstatus/go.sum")),
+    ("lua.go", include_str!("../kstatus/lua.go")),
     ("main.go", include_str!("../kstatus/main.go")),
 ];
 
@@ -30,21 +31,19 @@ pub struct Answer {
     /// Flux' evaluator, where there are expressions to evaluate.
     #[serde(default)]
     pub flux: String,
+    /// What Argo CD's interpreter makes of a script, where there is one.
+    #[serde(default)]
+    pub lua: Value,
     /// Why an object of one of Flux' own kinds does not fit its Go type; empty if it does.
     #[serde(default)]
     pub refused: String,
 }
 
-/// Asks about objects, each with the expressions for Flux if there are any: `{"object": …, "checks": …}`. What says no kind is
-/// taken for a Tool.
+/// Asks about objects, each with the expressions for Flux and the script for Argo CD if there are any: `{"object": …, "checks": …,
+/// "script": …}`.
 pub fn ask(questions: &[Value]) -> Vec<Answer> {
     let mut input = BufWriter::new(tempfile::tempfile().unwrap());
     for question in questions {
-        let mut question = question.clone();
-        if question["object"].get("kind").is_none() {
-            question["object"]["apiVersion"] = json!("amigo.ai/v1alpha1");
-            question["object"]["kind"] = json!("Tool");
-        }
         writeln!(input, "{question}").unwrap();
     }
     let mut input = input.into_inner().unwrap();

@@ -1,4 +1,5 @@
 -- Asks for a fresh look at the service and a new attempt, also out of Stalled. Any new value asks.
+local os = require("os")
 if obj.metadata.annotations == nil then
   obj.metadata.annotations = {}
 end
