@@ -50,7 +50,7 @@ fn suspend(world: &World, kind: &str, name: &str, suspend: bool) {
 
 #[test]
 fn every_state_is_read_back_from_the_server() {
-    let service = Settings { publish_seconds: 3.0, ..Settings::default() };
+    let service = Settings { publish_seconds: 5.0, ..Settings::default() };
     let mut world = World::without_operator("gitops", Setup { service, ..Setup::default() });
     let mut album = Vec::new();
     come_to_be(&mut world, &mut album);
@@ -306,6 +306,15 @@ fn what_is_documented_for_flux_users_is_done() {
     };
     world.wait_for("Tool", "weather", echoes, "echoes the request");
     world.shell(suspend);
-    world.reason("Tool", "weather", "Suspended");
+    let object = world.reason("Tool", "weather", "Suspended");
+    // Flux takes back what was written under a name that begins so.
+    let managers: Vec<&str> = object["metadata"]["managedFields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|entry| entry["manager"].as_str())
+        .collect();
+    assert!(managers.iter().all(|manager| !manager.starts_with("kubectl")), "{managers:?}");
+    assert!(managers.contains(&"flux-client-side-apply"), "{managers:?}");
     world.finish();
 }
