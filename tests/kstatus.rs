@@ -1,7 +1,10 @@
-//! The oracle that judges the operator's statuses, tried on statuses of which the answer is known.
+//! The oracle that judges the operator's statuses, tried on statuses of which the answer is known, and compared with kstatus itself.
 
 #![allow(dead_code, reason = "the operator's tests use the rest of the oracle")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "support/kstatus.rs"]
+mod kstatus;
 #[path = "support/oracle.rs"]
 mod oracle;
 
@@ -46,7 +49,51 @@ fn computes_what_kstatus_computes() {
     ];
     for (object, expected) in table {
         assert_eq!(compute(&object), expected, "{object}");
+        assert_same_as_kstatus(&[object]);
     }
+}
+
+/// The port and the library that Flux and Helm link answer alike.
+fn assert_same_as_kstatus(objects: &[Value]) {
+    let questions: Vec<Value> = objects.iter().map(|object| json!({"object": object})).collect();
+    for (object, answer) in objects.iter().zip(kstatus::ask(&questions)) {
+        assert_eq!(format!("{:?}", compute(object)), answer.kstatus, "{object}");
+    }
+}
+
+/// Every list of these conditions, in every order, with every status.
+fn lists_of_conditions() -> Vec<Vec<(&'static str, &'static str)>> {
+    let mut lists = vec![Vec::new()];
+    let mut longest = lists.clone();
+    for _ in 0..3 {
+        let longer = longest.iter().flat_map(|list| {
+            let unused =
+                ["Ready", "Reconciling", "Stalled"].into_iter().filter(|it| list.iter().all(|(type_, _)| type_ != it));
+            unused.flat_map(|type_| {
+                ["True", "False", "Unknown", "true"].map(|status| [&list[..], &[(type_, status)]].concat())
+            })
+        });
+        longest = longer.collect();
+        lists.extend(longest.clone());
+    }
+    lists
+}
+
+#[test]
+fn answers_as_kstatus_does_whatever_the_status() {
+    let mut objects = Vec::new();
+    for list in lists_of_conditions() {
+        for (generation, observed) in [(1, 1), (2, 1), (1, 2), (1, -1)] {
+            let object = object(generation, observed, &list);
+            let mut unobserved = object.clone();
+            unobserved["status"].as_object_mut().unwrap().remove("observedGeneration");
+            let mut going = object.clone();
+            going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            objects.extend([object, unobserved, going]);
+        }
+    }
+    assert_eq!(objects.len(), 493 * 12);
+    assert_same_as_kstatus(&objects);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a test does to the world: it applies, edits, annotates and deletes.
 
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -54,6 +55,25 @@ impl World {
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         let arguments = [&["--namespace", &self.namespace], arguments].concat();
         self.cluster.kubectl(&arguments).unwrap()
+    }
+
+    /// Runs kubectl in the namespace, as an administrator, with this file for `--filename -`. The error is what it complains of.
+    pub fn kubectl_with(&self, arguments: &[&str], file: &str) -> Result<String, String> {
+        let arguments = [&["--namespace", &self.namespace], arguments].concat();
+        self.cluster.kubectl_with_input(&arguments, file).map_err(|error| error.to_string())
+    }
+
+    /// Runs a line of a shell in the project's folder, in which `kubectl` is an administrator's.
+    pub fn shell(&self, line: &str) -> String {
+        let (program, kubeconfig) = (self.cluster.kubectl_program(), self.cluster.admin_kubeconfig());
+        let mut shell = Command::new("sh");
+        shell
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .args(["-euc", &format!("kubectl() {{ \"$KUBECTL\" \"$@\"; }}\n{line}")]);
+        shell.env("KUBECTL", program).env("KUBECONFIG", kubeconfig).env("HOME", self.folder.path());
+        let output = shell.output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Applies a file of manifests in its order.
