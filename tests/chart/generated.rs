@@ -26,7 +26,7 @@ fn copies_of_the_definitions_are_up_to_date() {
         }
         let found = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let found: BTreeSet<_> = found.filter(|name| name != "kustomization.yaml").collect();
-        assert_eq!(found, names, "{folder:?}");
+        assert_eq!(found, names, "{}", folder.display());
     }
 }
 

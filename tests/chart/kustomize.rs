@@ -60,7 +60,7 @@ fn build(folder: &Path) -> Vec<Value> {
         .env("HOME", home.path())
         .output()
         .unwrap();
-    assert!(output.status.success(), "{folder:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}: {}", folder.display(), String::from_utf8_lossy(&output.stderr));
     comparable(objects(&String::from_utf8(output.stdout).unwrap()))
 }
 

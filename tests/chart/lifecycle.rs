@@ -120,11 +120,18 @@ fn is_upgraded_and_rolled_back(release: &Release<'_>) {
     assert_eq!(release.get(NAMESPACE, "deployment/amigo-operator", ".spec.replicas"), "2");
     assert!(release.is_there("poddisruptionbudget/amigo-operator"));
     assert!(!release.is_there("role/amigo-operator-lease"), "it is where the Lease is");
-    release.helm(&["rollback", "amigo-operator", "2"]).unwrap();
+    release.helm(&["rollback", "amigo-operator"]).unwrap();
     assert_eq!(release.get(NAMESPACE, "deployment/amigo-operator", ".spec.replicas"), "1");
     assert!(!release.is_there("poddisruptionbudget/amigo-operator"));
     assert!(release.is_there("role/amigo-operator-lease"));
     assert_eq!(release.get("default", "role/amigo-operator-lease", ".metadata.uid"), "");
+    // As the how-to page upgrades: values of before stay, those of a new chart come.
+    let chart = chart("");
+    let upgrade = ["upgrade", "amigo-operator", chart.to_str().unwrap(), "--reset-then-reuse-values"];
+    release.helm(&[&upgrade[..], &["--set", "image.registry=a.example"]].concat()).unwrap();
+    let image = ".spec.template.spec.containers[0].image";
+    assert_eq!(release.get(NAMESPACE, "deployment/amigo-operator", image), "a.example/amigo-operator:0.1.0");
+    assert!(release.is_there("organization/default"), "the value that made it stays");
 }
 
 /// With the cluster's own knowledge of kinds, not the one that Helm is told.
@@ -162,6 +169,8 @@ fn outlives_its_release(release: &Release<'_>, treasures: &[String]) {
         assert!(!release.is_there(&format!("{object}/amigo-operator")), "{object}");
     }
     assert_eq!(release.treasures(), treasures, "after the release has gone");
+    let listed = release.cluster.kubectl(&["get", "amigo", "--namespace", NAMESPACE, "--output", "name"]).unwrap();
+    assert_eq!(listed.lines().collect::<Vec<_>>(), ["organization.amigo.ai/default", "tool.amigo.ai/weather"]);
     release.chart("install", "amigo-operator", &ORGANIZATION).unwrap();
     assert_eq!(release.treasures(), treasures, "after it is installed again");
     assert!(release.is_there("deployment/amigo-operator"));
@@ -181,12 +190,21 @@ fn is_taken_over(release: &Release<'_>, treasures: &[String]) {
     assert_eq!(release.treasures(), treasures, "after that release has gone");
 }
 
-/// Only who says so loses the definitions, and with them all objects.
+/// Only who says so loses the definitions, and with them all objects. Nobody acts on them any more, so that a finalizer has to
+/// be taken away by hand.
 fn goes_with_its_release(release: &Release<'_>) {
+    let bind = r#"{"metadata": {"finalizers": ["amigo.ai/finalizer"]}}"#;
+    let patch = ["patch", "tool/weather", "--namespace", NAMESPACE, "--type=merge", "--patch"];
+    release.cluster.kubectl(&[&patch[..], &[bind]].concat()).unwrap();
     let chart = chart("");
     let install = ["install", "another", chart.to_str().unwrap(), "--take-ownership", "--set", "crds.keep=false"];
     release.helm(&install).unwrap();
     release.uninstall("another");
+    wait_until("the Tool is deleted", || {
+        !release.get(NAMESPACE, "tool/weather", ".metadata.deletionTimestamp").is_empty()
+    });
+    let unbind = r#"{"metadata": {"finalizers": null}}"#;
+    release.cluster.kubectl(&[&patch[..], &[unbind]].concat()).unwrap();
     wait_until("definitions and objects go", || release.treasures().iter().all(String::is_empty));
 }
 
