@@ -173,7 +173,8 @@ fn find_lax(schema: &Value, path: &str, lax: &mut Vec<String>) {
     let is_object =
         schema["type"] == "object" || schema["type"].as_array().is_some_and(|all| all.contains(&json!("object")));
     // Extra objects are whole manifests.
-    if is_object && schema["additionalProperties"].is_null() && path != "/properties/extraObjects" {
+    let takes_any = schema["additionalProperties"].is_null() || schema["additionalProperties"] == true;
+    if is_object && takes_any && path != "/properties/extraObjects" {
         lax.push(path.to_owned());
     }
     for (key, property) in schema["properties"].as_object().into_iter().flatten() {

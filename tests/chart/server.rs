@@ -28,6 +28,9 @@ pub fn cluster() -> &'static Cluster {
         for namespace in [NAMESPACE, "travel", "billing", "elsewhere"] {
             control_plane.kubectl(&["create", "namespace", namespace]).unwrap();
         }
+        // The server warns of a Pod that may do more than the Pod Security Standard "restricted" lets it.
+        let restricted = "pod-security.kubernetes.io/warn=restricted";
+        control_plane.kubectl(&["label", "namespace", NAMESPACE, restricted]).unwrap();
         control_plane
     })
 }
@@ -40,7 +43,7 @@ pub fn apply(cluster: &Cluster, objects: &[Value], more: &[&str]) -> String {
     applied.unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Strict: an unknown or repeated field is an error.
+/// Strict: an unknown or repeated field is an error, and so is a warning.
 #[test]
 fn the_server_takes_every_profile_without_a_warning() {
     for name in profiles() {
@@ -56,8 +59,8 @@ fn the_server_takes_every_profile_without_a_warning() {
 fn the_server_takes_every_base() {
     for base in ["crd", "rbac", "manager", "default", "namespaced"] {
         let path = crate::repository("deploy/kustomize").join(base);
-        let apply =
-            ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "--kustomize"];
+        let apply = ["apply", "--server-side", "--force-conflicts", "--dry-run=server"];
+        let apply = [&apply[..], &["--validate=strict", "--warnings-as-errors", "--kustomize"]].concat();
         let said = cluster().kubectl(&[&apply[..], &[path.to_str().unwrap()]].concat());
         assert!(said.is_ok(), "{base}: {}", said.unwrap_err());
     }
@@ -216,4 +219,55 @@ fn the_samples_are_taken() {
     let taken = objects(&said).remove(0);
     let identities: Vec<_> = taken["items"].as_array().unwrap().iter().map(identity).collect();
     assert_eq!(identities.len(), 6, "{identities:?}");
+}
+
+/// The notes name what exists, and say what is missing.
+#[test]
+fn what_is_to_be_done_next_is_said() {
+    let notes = |helm: &Helm, values: &[&str]| {
+        let chart = crate::chart("");
+        let mut arguments =
+            vec!["install", "noted", chart.to_str().unwrap(), "--namespace", NAMESPACE, "--dry-run=client"];
+        for value in values {
+            arguments.extend(["--set", value]);
+        }
+        let printed = helm.on(&cluster().admin_kubeconfig(), &arguments).unwrap();
+        printed.split_once("NOTES:\n").unwrap().1.to_owned()
+    };
+    let limited = [
+        "namespaces={travel,billing}",
+        "defaultOrganization.reference=travel/acme",
+        "rbac.secrets=false",
+        "crds.enabled=false",
+    ];
+    for (values, sentences) in [
+        (
+            &[][..],
+            &[
+                "works in all namespaces.",
+                "kubectl rollout status deployment/noted-amigo-operator --namespace amigo-system",
+                "kubectl create secret generic acme-api-key --namespace default",
+            ][..],
+        ),
+        (
+            &limited[..],
+            &[
+                "works in travel, billing.",
+                "Tools that name no Organization use travel/acme.",
+                "The ServiceAccount noted-amigo-operator needs get, list, watch on Secrets, from you.",
+                "crds.enabled=false",
+            ],
+        ),
+        (
+            &["rbac.create=false", "secrets.access=poll"],
+            &["The ServiceAccount noted-amigo-operator needs get on Secrets, and all other permissions, from you."],
+        ),
+    ] {
+        for (helm, program) in Helm::both() {
+            let said = notes(program, values);
+            for sentence in sentences {
+                assert!(said.contains(sentence), "{helm}, {values:?}: {said}");
+            }
+        }
+    }
 }
