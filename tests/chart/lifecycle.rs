@@ -9,6 +9,7 @@ use controlplane::{Cluster, ControlPlane, Options};
 use serde_json::{Value, json};
 
 use crate::helm::Helm;
+use crate::server::PATIENCE;
 use crate::{NAMESPACE, chart};
 
 /// A release by one version of Helm.
@@ -211,7 +212,7 @@ fn goes_with_its_release(release: &Release<'_>) {
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
-        assert!(started.elapsed() < Duration::from_secs(90), "{what}: not within 90 s");
+        assert!(started.elapsed() < PATIENCE, "{what}: not within {} s", PATIENCE.as_secs());
         thread::sleep(Duration::from_millis(200));
     }
 }

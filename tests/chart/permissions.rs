@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::NAMESPACE;
 use crate::helm::{Helm, profile};
-use crate::server::{apply, cluster, permissions, remove};
+use crate::server::{PATIENCE, apply, cluster, permissions, remove};
 
 /// The kinds and what belongs to them.
 const KINDS: [&str; 3] = [
@@ -114,7 +114,7 @@ pub fn wait_until_granted(profile: &str, account: &str) {
             if missing.is_empty() && more.is_empty() {
                 break;
             }
-            let is_late = started.elapsed() > Duration::from_secs(20);
+            let is_late = started.elapsed() > PATIENCE;
             assert!(!is_late, "{profile} in {namespace}: missing {missing:?}, more {more:?}");
             thread::sleep(Duration::from_millis(200));
         }
@@ -170,7 +170,7 @@ fn a_role_lets_the_operator_read_its_own_namespace_and_no_other() {
     };
     let started = Instant::now();
     while can(&["travel"]).is_err() {
-        assert!(started.elapsed() < Duration::from_secs(20), "{:?}", can(&["travel"]));
+        assert!(started.elapsed() < PATIENCE, "{:?}", can(&["travel"]));
         thread::sleep(Duration::from_millis(200));
     }
     for namespace in ["billing", "kube-system"] {
@@ -203,7 +203,7 @@ fn people_may_use_the_kinds_by_the_roles_of_the_cluster() {
         // The controller manager aggregates within moments.
         let started = Instant::now();
         while !may("get", "tools") {
-            assert!(started.elapsed().as_secs() < 60, "the role {role} does not take up the rules");
+            assert!(started.elapsed() < PATIENCE, "the role {role} does not take up the rules");
             thread::sleep(Duration::from_millis(100));
         }
         for resource in resources {

@@ -18,7 +18,7 @@ use crate::{NAMESPACE, identity, objects, profiles};
 const OPTIONAL: [&str; 3] = ["ServiceMonitor", "PodMonitor", "PrometheusRule"];
 
 /// The longest that anything is waited for.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// The control plane of these tests, with the definitions and the namespaces of the profiles.
 pub fn cluster() -> &'static Cluster {
