@@ -15,8 +15,8 @@ use super::folder;
 #[test]
 fn the_samples_are_accepted() {
     let namespace = Namespace::create("samples");
-    let samples = folder("deploy/samples");
-    namespace.kubectl(&["apply", "--filename", samples.to_str().expect("UTF-8")]);
+    let samples = folder("deploy/kustomize/samples");
+    namespace.kubectl(&["apply", "--kustomize", samples.to_str().expect("UTF-8")]);
     let listed = namespace.kubectl(&["get", "amigo", "--output=name"]);
     let mut listed: Vec<_> = listed.lines().collect();
     listed.sort_unstable();
@@ -132,8 +132,8 @@ fn tool_env_secret_status() -> ToolEnvSecretStatus {
 /// Applies the samples and gives `name` of `kind` a status, which must come back whole.
 fn with_status(test: &str, kind: &str, name: &str, status: impl serde::Serialize) -> Namespace {
     let namespace = Namespace::create(test);
-    let samples = folder("deploy/samples");
-    namespace.kubectl(&["apply", "--filename", samples.to_str().expect("UTF-8")]);
+    let samples = folder("deploy/kustomize/samples");
+    namespace.kubectl(&["apply", "--kustomize", samples.to_str().expect("UTF-8")]);
     let status = serde_json::to_value(status).expect("status is JSON");
     namespace.set_status(kind, name, &status);
     assert_eq!(namespace.get(kind, name)["status"], status);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use clap::ValueEnum;
-use controlplane::{Assets, Cluster, ControlPlane};
+use controlplane::{Assets, Cluster, ControlPlane, Program};
 
 use crate::report::Report;
 use crate::{Outcome, cargo, defects, simulate};
@@ -52,7 +52,7 @@ fn run_parts(options: &Options, report: &mut Report) -> Outcome {
     }
     // Before the unit tests: if Go is missing, that is said early.
     if wanted(Part::Integration) {
-        report.step("control plane", "finding or building its programs", build_control_plane)?;
+        report.step("control plane, Helm", "finding or building their programs", build_programs)?;
     }
     if wanted(Part::Unit) {
         generated_files(report)?;
@@ -72,10 +72,12 @@ fn cargo_step(report: &mut Report, name: &str, arguments: &[&str]) -> Outcome {
     report.step(name, &cargo::shown(arguments), || cargo::run(arguments, &[]))
 }
 
-fn build_control_plane() -> Outcome {
-    let assets = Assets::provide(&controlplane::print_progress)?;
+fn build_programs() -> Outcome {
+    let progress = &controlplane::print_progress;
+    let assets = Assets::provide(progress)?;
+    let helm = [Program::Helm.provide(progress)?, Program::Helm3.provide(progress)?];
     let programs = [assets.etcd, assets.kube_api_server, assets.kube_controller_manager, assets.kubectl];
-    for program in programs {
+    for program in programs.into_iter().chain(helm) {
         println!("{}", program.display());
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Finding the four programs. Building them is the business of [`crate::go_build`].
+//! Finding the programs. Building them is the business of [`crate::go_build`].
 
 use std::env;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::progress::Progress;
 /// The folder of programs, under the name that envtest uses.
 const FOLDER_VARIABLE: &str = "KUBEBUILDER_ASSETS";
 
-/// A program of the control plane.
+/// A program that tests run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Program {
     /// The store.
@@ -22,11 +22,15 @@ pub enum Program {
     KubeControllerManager,
     /// The command line client, of the same version as the servers.
     Kubectl,
+    /// Helm 4.
+    Helm,
+    /// Helm 3, which many still use.
+    Helm3,
 }
 
 impl Program {
-    /// All of them, the quickest to build first.
-    pub const ALL: [Self; 4] = [Self::Etcd, Self::Kubectl, Self::KubeApiServer, Self::KubeControllerManager];
+    /// What makes a control plane, the quickest to build first.
+    pub const CONTROL_PLANE: [Self; 4] = [Self::Etcd, Self::Kubectl, Self::KubeApiServer, Self::KubeControllerManager];
 
     /// The name of its file.
     #[must_use]
@@ -36,6 +40,8 @@ impl Program {
             Self::KubeApiServer => "kube-apiserver",
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
+            Self::Helm => "helm",
+            Self::Helm3 => "helm3",
         }
     }
 
@@ -47,6 +53,22 @@ impl Program {
             Self::KubeApiServer => "TEST_ASSET_KUBE_APISERVER",
             Self::KubeControllerManager => "TEST_ASSET_KUBE_CONTROLLER_MANAGER",
             Self::Kubectl => "TEST_ASSET_KUBECTL",
+            Self::Helm => "TEST_ASSET_HELM",
+            Self::Helm3 => "TEST_ASSET_HELM3",
+        }
+    }
+
+    /// Whether it is looked for in the folder that [`FOLDER_VARIABLE`] names: whoever makes such a folder knows of no Helm.
+    fn is_in_folder(self) -> bool {
+        Self::CONTROL_PLANE.contains(&self)
+    }
+
+    /// Finds the program, and builds it if it is missing: the file that its variable names, the per-user cache, a build
+    /// from the pinned Go module. For those of the control plane also `KUBEBUILDER_ASSETS`, see [`Assets::provide`].
+    pub fn provide(self, progress: &dyn Fn(&Progress)) -> Result<PathBuf, Error> {
+        match find_named(self, |variable| env::var_os(variable).map(PathBuf::from))? {
+            Some(path) => Ok(path),
+            None => Ok(go_build::build(&[self], progress)?.join(self.file_name())),
         }
     }
 }
@@ -80,7 +102,7 @@ impl Assets {
     pub fn provide(progress: &dyn Fn(&Progress)) -> Result<Self, Error> {
         let mut named = Vec::new();
         let mut missing = Vec::new();
-        for program in Program::ALL {
+        for program in Program::CONTROL_PLANE {
             match find_named(program, |variable| env::var_os(variable).map(PathBuf::from))? {
                 Some(path) => named.push((program, path)),
                 None => missing.push(program),
@@ -107,7 +129,7 @@ fn find_named(program: Program, variable: impl Fn(&str) -> Option<PathBuf>) -> R
     if let Some(path) = set(program.variable()) {
         return existing(path, program, program.variable()).map(Some);
     }
-    let Some(folder) = set(FOLDER_VARIABLE) else { return Ok(None) };
+    let Some(folder) = set(FOLDER_VARIABLE).filter(|_| program.is_in_folder()) else { return Ok(None) };
     let path = folder.join(program.file_name());
     if program == Program::KubeControllerManager && !path.is_file() {
         return Ok(None);
@@ -154,9 +176,21 @@ mod tests {
 
     #[test]
     fn nothing_named_means_build() {
-        for program in Program::ALL {
+        for program in Program::CONTROL_PLANE.into_iter().chain([Program::Helm, Program::Helm3]) {
             assert_eq!(find_named(program, |_| None).unwrap(), None);
             assert_eq!(find_named(program, |_| Some(PathBuf::new())).unwrap(), None, "an empty variable is unset");
         }
+    }
+
+    #[test]
+    fn helm_is_named_by_its_own_variable_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("helm");
+        fs::write(&file, "").unwrap();
+        let in_folder = |name: &str| (name == "KUBEBUILDER_ASSETS").then(|| folder.path().to_owned());
+        assert_eq!(find_named(Program::Helm, in_folder).unwrap(), None, "nobody asked for that one");
+        let named = |name: &str| (name == "TEST_ASSET_HELM").then(|| file.clone());
+        assert_eq!(find_named(Program::Helm, named).unwrap(), Some(file.clone()));
+        assert_eq!(find_named(Program::Helm3, named).unwrap(), None);
     }
 }

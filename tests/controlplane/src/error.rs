@@ -44,18 +44,20 @@ pub enum Error {
 
     /// Go is needed to build the programs and is not there.
     #[error(
-        "the control plane of the tests is built with Go {needed} or newer, and no `go` was found: install Go (https://go.dev/dl), or set KUBEBUILDER_ASSETS to a folder with {programs}"
+        "the tests run {programs}, built with Go {needed} or newer, and no `go` was found: install Go (https://go.dev/dl), or {instead}"
     )]
     GoMissing {
         /// The oldest Go that will do.
         needed: String,
-        /// The programs that the folder must hold.
+        /// The programs that are missing.
         programs: String,
+        /// What to do without Go.
+        instead: String,
     },
 
     /// Go is there, and too old for the pinned Kubernetes.
     #[error(
-        "the control plane of the tests is built with Go {needed} or newer, and {go:?} is {found}: install a newer Go (https://go.dev/dl), or set KUBEBUILDER_ASSETS to a folder with {programs}"
+        "the tests run {programs}, built with Go {needed} or newer, and {go:?} is {found}: install a newer Go (https://go.dev/dl), or {instead}"
     )]
     GoTooOld {
         /// The `go` that was found.
@@ -64,15 +66,19 @@ pub enum Error {
         found: String,
         /// The oldest Go that will do.
         needed: String,
-        /// The programs that the folder must hold.
+        /// The programs that are missing.
         programs: String,
+        /// What to do without Go.
+        instead: String,
     },
 
     /// `go build` failed: most often because modules cannot be downloaded.
-    #[error("building {program} failed; without access to Go modules set KUBEBUILDER_ASSETS; go said:\n{output}")]
+    #[error("building {program} failed; without access to Go modules, {instead}; go said:\n{output}")]
     GoBuild {
         /// The program.
         program: &'static str,
+        /// What to do without Go.
+        instead: String,
         /// The last lines of Go's output.
         output: String,
     },

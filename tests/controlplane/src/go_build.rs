@@ -1,6 +1,6 @@
-//! Builds the programs from the pinned Go module of this folder (`go.mod`, `go.sum`) into a per-user cache.
+//! Builds the programs from pinned Go modules (`go.mod`, `go.sum`) into a per-user cache.
 //!
-//! The module is part of this crate's binary and is written beside what it builds, so the sources need not be at hand.
+//! The modules are part of this crate's binary and are written beside what they build, so the sources need not be at hand.
 //! Two processes never build at once (file lock), and a program appears in the cache whole or not at all (rename).
 
 use std::env;
@@ -18,8 +18,21 @@ use crate::assets::Program;
 use crate::error::{Error, file_error};
 use crate::progress::Progress;
 
-const GO_MOD: &str = include_str!("../go.mod");
-const GO_SUM: &str = include_str!("../go.sum");
+/// A Go module that pins what programs are built from. There are several, because one module can hold one version of each of
+/// its dependencies, and so that a change of one does not build what the others hold anew.
+struct Module {
+    /// Name of its folder in the cache.
+    name: &'static str,
+    go_mod: &'static str,
+    go_sum: &'static str,
+}
+
+static CONTROL_PLANE: Module =
+    Module { name: "controlplane", go_mod: include_str!("../go.mod"), go_sum: include_str!("../go.sum") };
+static HELM: Module =
+    Module { name: "helm", go_mod: include_str!("../../helm/go.mod"), go_sum: include_str!("../../helm/go.sum") };
+static HELM3: Module =
+    Module { name: "helm3", go_mod: include_str!("../../helm3/go.mod"), go_sum: include_str!("../../helm3/go.sum") };
 
 /// On the PATH, or where the official archive puts it.
 const GO: [&str; 2] = ["go", "/usr/local/go/bin/go"];
@@ -33,9 +46,11 @@ const UNFINISHED: &str = ".building-";
 /// Lines of Go's output that an error shows.
 const OUTPUT_LINES: usize = 20;
 
-/// Makes sure that these programs are in the cache, and returns the folder they are in.
+/// Makes sure that these programs of one module are in the cache, and returns the folder they are in.
 pub(crate) fn build(programs: &[Program], progress: &dyn Fn(&Progress)) -> Result<PathBuf, Error> {
-    let folder = cache_folder()?;
+    let module = programs.first().map_or(&CONTROL_PLANE, |program| Module::of(*program));
+    debug_assert!(programs.iter().all(|program| std::ptr::eq(module, Module::of(*program))), "{programs:?}");
+    let folder = module.cache_folder()?;
     let missing = |programs: &[Program]| -> Vec<Program> {
         programs.iter().copied().filter(|program| !folder.join(program.file_name()).is_file()).collect()
     };
@@ -49,33 +64,67 @@ pub(crate) fn build(programs: &[Program], progress: &dyn Fn(&Progress)) -> Resul
     if missing.is_empty() {
         return Ok(folder);
     }
-    let go = find_go(&GO, &missing)?;
+    let go = find_go(&GO, module, &missing)?;
     remove_unfinished(&folder);
-    let module = folder.join("module");
-    write_module(&module)?;
+    let sources = folder.join("module");
+    module.write(&sources)?;
     for (index, program) in missing.iter().enumerate() {
-        let build = Build { go: &go, module: &module, folder: &folder, program: *program };
+        let build = Build { go: &go, module, sources: &sources, folder: &folder, program: *program };
         build.run(index + 1, missing.len(), progress)?;
     }
     Ok(folder)
 }
 
-/// The cache is keyed by the module: another version of Kubernetes is another folder.
-fn cache_folder() -> Result<PathBuf, Error> {
-    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let base = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-    let base = base.or_else(|| set("HOME").map(|home| home.join(".cache"))).ok_or(Error::NoCacheFolder)?;
-    Ok(base.join("amigo-operator").join("controlplane").join(module_hash()))
-}
+impl Module {
+    /// The module that a program is built from.
+    fn of(program: Program) -> &'static Self {
+        match program {
+            Program::Etcd | Program::KubeApiServer | Program::KubeControllerManager | Program::Kubectl => {
+                &CONTROL_PLANE
+            }
+            Program::Helm => &HELM,
+            Program::Helm3 => &HELM3,
+        }
+    }
 
-/// The first 16 hexadecimal digits of the SHA-256 of go.mod and go.sum.
-fn module_hash() -> String {
-    let digest = Sha256::new().chain_update(GO_MOD).chain_update(GO_SUM).finalize();
-    digest.iter().take(8).fold(String::new(), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    /// The cache is keyed by the module: another version of Kubernetes is another folder.
+    fn cache_folder(&self) -> Result<PathBuf, Error> {
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let base = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+        let base = base.or_else(|| set("HOME").map(|home| home.join(".cache"))).ok_or(Error::NoCacheFolder)?;
+        Ok(base.join("amigo-operator").join(self.name).join(self.hash()))
+    }
+
+    /// The first 16 hexadecimal digits of the SHA-256 of go.mod and go.sum.
+    fn hash(&self) -> String {
+        let digest = Sha256::new().chain_update(self.go_mod).chain_update(self.go_sum).finalize();
+        digest.iter().take(8).fold(String::new(), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    fn write(&self, folder: &Path) -> Result<(), Error> {
+        fs::create_dir_all(folder).map_err(file_error("create", folder))?;
+        for (name, content) in [("go.mod", self.go_mod), ("go.sum", self.go_sum)] {
+            let path = folder.join(name);
+            fs::write(&path, content).map_err(file_error("write", &path))?;
+        }
+        Ok(())
+    }
+
+    /// The version in the `go` line of go.mod.
+    fn go_line(&self) -> &'static str {
+        self.go_mod.lines().find_map(|line| line.strip_prefix("go ")).unwrap_or("1.26")
+    }
+
+    /// The version of a dependency that go.mod requires, without its `v`.
+    fn version_of(&self, dependency: &str) -> &'static str {
+        let mut lines = self.go_mod.lines().map(|line| line.trim().trim_start_matches("require "));
+        let required = lines.find_map(|line| line.strip_prefix(dependency)?.strip_prefix(" v"));
+        required.and_then(|version| version.split_whitespace().next()).unwrap_or("0.0.0")
+    }
 }
 
 /// Takes the lock, telling about it while another process holds it. The lock goes with the returned file.
@@ -101,19 +150,11 @@ fn remove_unfinished(folder: &Path) {
     }
 }
 
-fn write_module(folder: &Path) -> Result<(), Error> {
-    fs::create_dir_all(folder).map_err(file_error("create", folder))?;
-    for (name, content) in [("go.mod", GO_MOD), ("go.sum", GO_SUM)] {
-        let path = folder.join(name);
-        fs::write(&path, content).map_err(file_error("write", &path))?;
-    }
-    Ok(())
-}
-
 /// Finds a Go that is new enough among these programs.
-fn find_go(candidates: &[&str], missing: &[Program]) -> Result<PathBuf, Error> {
-    let needed = go_line().to_owned();
+fn find_go(candidates: &[&str], module: &Module, missing: &[Program]) -> Result<PathBuf, Error> {
+    let needed = module.go_line().to_owned();
     let programs = missing.iter().map(|program| program.file_name()).collect::<Vec<_>>().join(", ");
+    let instead = instead_of_building(missing);
     let mut too_old = None;
     for go in candidates {
         let version = Command::new(go).arg("version").env("GOTOOLCHAIN", "local").env("GOFLAGS", "").output();
@@ -125,8 +166,8 @@ fn find_go(candidates: &[&str], missing: &[Program]) -> Result<PathBuf, Error> {
         too_old.get_or_insert((PathBuf::from(go), found.to_owned()));
     }
     Err(match too_old {
-        Some((go, found)) => Error::GoTooOld { go, found, needed, programs },
-        None => Error::GoMissing { needed, programs },
+        Some((go, found)) => Error::GoTooOld { go, found, needed, programs, instead },
+        None => Error::GoMissing { needed, programs, instead },
     })
 }
 
@@ -137,21 +178,21 @@ fn minor_version(version: &str) -> u32 {
     rest[..end].parse().unwrap_or(0)
 }
 
-/// The version in the `go` line of go.mod.
-fn go_line() -> &'static str {
-    GO_MOD.lines().find_map(|line| line.strip_prefix("go ")).unwrap_or("1.26")
-}
-
-/// The version of Kubernetes that go.mod requires, as `v1.37.2`.
-fn kubernetes_version() -> &'static str {
-    let required = GO_MOD.lines().find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v"));
-    required.and_then(|version| version.split_whitespace().next()).unwrap_or("1.0.0")
+/// What a person can do who cannot build.
+fn instead_of_building(programs: &[Program]) -> String {
+    if programs.iter().all(|program| Program::CONTROL_PLANE.contains(program)) {
+        return "set KUBEBUILDER_ASSETS to a folder that holds them".to_owned();
+    }
+    let variables = programs.iter().map(|program| program.variable()).collect::<Vec<_>>().join(", ");
+    format!("set {variables} to the file")
 }
 
 /// Compiling one program.
 struct Build<'a> {
     go: &'a Path,
-    module: &'a Path,
+    module: &'static Module,
+    /// Where the module is written.
+    sources: &'a Path,
     folder: &'a Path,
     program: Program,
 }
@@ -169,7 +210,8 @@ impl Build<'_> {
         })?;
         if !status.success() {
             let output = last_lines_of_errors(&log);
-            return Err(Error::GoBuild { program: self.program.file_name(), output });
+            let instead = instead_of_building(&[self.program]);
+            return Err(Error::GoBuild { program: self.program.file_name(), instead, output });
         }
         let target = self.folder.join(self.program.file_name());
         fs::rename(&output, &target).map_err(file_error("write", &target))?;
@@ -195,7 +237,7 @@ impl Build<'_> {
 
     fn command(&self, output: &Path) -> Command {
         let mut command = Command::new(self.go);
-        command.current_dir(self.module);
+        command.current_dir(self.sources);
         command
             .env("CGO_ENABLED", "0")
             .env("GOTOOLCHAIN", "local")
@@ -214,6 +256,8 @@ impl Build<'_> {
             Program::KubeApiServer => "k8s.io/kubernetes/cmd/kube-apiserver",
             Program::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Program::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+            Program::Helm => "helm.sh/helm/v4/cmd/helm",
+            Program::Helm3 => "helm.sh/helm/v3/cmd/helm",
         }
     }
 
@@ -221,15 +265,17 @@ impl Build<'_> {
         match self.program {
             Program::Etcd => vec!["-ldflags".into(), "-s -w".into()],
             Program::KubeApiServer | Program::KubeControllerManager | Program::Kubectl => {
-                vec!["-tags".into(), "selinux,notest,grpcnotrace".into(), "-ldflags".into(), version_flags().into()]
+                let flags = kubernetes_flags(self.module.version_of("k8s.io/kubernetes"));
+                vec!["-tags".into(), "selinux,notest,grpcnotrace".into(), "-ldflags".into(), flags.into()]
             }
+            Program::Helm => vec!["-ldflags".into(), helm_flags(self.module, "helm.sh/helm/v4").into()],
+            Program::Helm3 => vec!["-ldflags".into(), helm_flags(self.module, "helm.sh/helm/v3").into()],
         }
     }
 }
 
 /// Linker flags that tell Kubernetes its own version; it would call itself v0.0.0, which kubectl and Helm refuse.
-fn version_flags() -> String {
-    let version = kubernetes_version();
+fn kubernetes_flags(version: &str) -> String {
     let minor = version.split('.').nth(1).unwrap_or_default();
     let mut flags = "-s -w".to_owned();
     for package in ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"] {
@@ -240,6 +286,18 @@ fn version_flags() -> String {
              -X {package}.gitTreeState=clean -X {package}.gitCommit=gomodule \
              -X {package}.buildDate=2026-01-01T00:00:00Z"
         );
+    }
+    flags
+}
+
+/// Linker flags that tell Helm its own version, and Helm 3 the Kubernetes that its client is of: it would take 1.20 for it.
+fn helm_flags(module: &Module, path: &str) -> String {
+    let version = module.version_of(path);
+    let minor = module.version_of("k8s.io/client-go").split('.').nth(1).unwrap_or_default();
+    let mut flags = format!("-s -w -X {path}/internal/version.version=v{version}");
+    for package in [format!("{path}/pkg/lint/rules"), format!("{path}/pkg/chartutil")] {
+        // Writing to a String cannot fail; a variable that there is not, as in Helm 4, is passed over by the linker.
+        let _ = write!(flags, " -X {package}.k8sVersionMajor=1 -X {package}.k8sVersionMinor={minor}");
     }
     flags
 }
@@ -284,9 +342,17 @@ mod tests {
 
     #[test]
     fn versions_come_from_the_module() {
-        assert!(kubernetes_version().starts_with("1."), "{}", kubernetes_version());
-        assert!(go_line().starts_with("1."), "{}", go_line());
-        assert_ne!(kubernetes_version(), "1.0.0", "not found in go.mod");
+        for (module, dependency, major) in [
+            (&CONTROL_PLANE, "k8s.io/kubernetes", "1."),
+            (&HELM, "helm.sh/helm/v4", "4."),
+            (&HELM, "k8s.io/client-go", "0."),
+            (&HELM3, "helm.sh/helm/v3", "3."),
+            (&HELM3, "k8s.io/client-go", "0."),
+        ] {
+            let version = module.version_of(dependency);
+            assert!(version.starts_with(major) && version != "0.0.0", "{dependency}: {version}");
+            assert!(module.go_line().starts_with("1."), "{}", module.go_line());
+        }
     }
 
     #[test]
@@ -300,12 +366,15 @@ mod tests {
         };
         let (old, new) = (go("old", "go1.19.8"), go("new", "go1.99.0"));
         let nowhere = folder.path().join("nowhere").to_str().unwrap().to_owned();
-        let find = |candidates: &[&str]| find_go(candidates, &[Program::Etcd]);
+        let find = |candidates: &[&str]| find_go(candidates, &CONTROL_PLANE, &[Program::Etcd]);
         assert_eq!(find(&[&nowhere, &old, &new]).unwrap(), Path::new(&new));
         let too_old = find(&[&nowhere, &old]).unwrap_err().to_string();
         assert!(too_old.contains("is go1.19.8: install a newer Go"), "{too_old}");
         let missing = find(&[&nowhere]).unwrap_err().to_string();
-        assert!(missing.contains("install Go") && missing.contains("folder with etcd"), "{missing}");
+        assert!(missing.contains("install Go") && missing.contains("etcd"), "{missing}");
+        assert!(missing.contains("KUBEBUILDER_ASSETS"), "{missing}");
+        let missing = find_go(&[&nowhere], &HELM, &[Program::Helm]).unwrap_err().to_string();
+        assert!(missing.contains("TEST_ASSET_HELM") && !missing.contains("KUBEBUILDER"), "{missing}");
     }
 
     #[test]
@@ -318,7 +387,9 @@ mod tests {
 
     #[test]
     fn the_cache_key_is_sixteen_hexadecimal_digits() {
-        let hash = module_hash();
-        assert!(hash.len() == 16 && hash.chars().all(|c| c.is_ascii_hexdigit()), "{hash}");
+        for module in [&CONTROL_PLANE, &HELM, &HELM3] {
+            let hash = module.hash();
+            assert!(hash.len() == 16 && hash.chars().all(|c| c.is_ascii_hexdigit()), "{hash}");
+        }
     }
 }

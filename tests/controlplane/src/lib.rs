@@ -7,7 +7,7 @@
 //! - [`Cluster`] is the way in, also from another process: kubeconfigs, kubectl, the audit log.
 //! - [`shared`] is what tests use: the control plane that `cargo xtask test` has started, or one of their own.
 //! - [`Supervised`] is one process that cannot outlive the one that started it.
-//! - [`Assets`] are the four programs, found or built.
+//! - [`Assets`] are the four programs of a control plane, found or built; [`Program`] also knows Helm.
 //!
 //! No server outlives the process that started it, not even when that process is killed: see [`ControlPlane`].
 

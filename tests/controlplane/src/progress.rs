@@ -1,4 +1,4 @@
-//! Signs of life while programs are built, which takes about ten minutes on a small machine.
+//! Signs of life while programs are built, which takes a quarter of an hour on a small machine.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub enum Progress {
 pub fn print_progress(progress: &Progress) {
     let line = match *progress {
         Progress::Waiting { elapsed } if is_due(elapsed) => {
-            format!("waiting for another build of the control plane, {} s", elapsed.as_secs())
+            format!("waiting for another build of the same programs, {} s", elapsed.as_secs())
         }
         Progress::Building { program, number, of, packages, elapsed } if is_due(elapsed) => {
             format!("building {program} ({number} of {of}), {packages} packages compiled, {} s", elapsed.as_secs())
@@ -56,7 +56,7 @@ pub fn print_progress(progress: &Progress) {
         Progress::Waiting { .. } | Progress::Building { .. } => return,
     };
     // A closed standard error is no reason to stop a build.
-    let _ = writeln!(std::io::stderr(), "control plane: {line}");
+    let _ = writeln!(std::io::stderr(), "programs of the tests: {line}");
 }
 
 fn is_due(elapsed: Duration) -> bool {

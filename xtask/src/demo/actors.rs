@@ -92,7 +92,7 @@ fn start_operator(cluster: &Cluster, binaries: &Path, log: &Path, api: &str) -> 
         let manifest = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         cluster.kubectl_with_input(&["apply", "--filename", "-"], &manifest.to_string())?;
     }
-    let rbac = cargo::workspace().join("deploy/kustomize/rbac.yaml");
+    let rbac = cargo::workspace().join("deploy/kustomize/rbac/operator.yaml");
     cluster.kubectl(&["apply", "--filename", &rbac.display().to_string()])?;
     let kubeconfig = service_account_kubeconfig(cluster)?;
     let flags = [

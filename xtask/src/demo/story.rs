@@ -28,8 +28,7 @@ impl<'a> Story<'a> {
     /// All scenes in their order.
     pub fn tell(&self) -> Outcome {
         self.display.title("Manifests become a tool, its variables and a published version");
-        self.display
-            .step("kubectl apply: the connection, its credentials and deploy/samples", || self.apply_samples())?;
+        self.display.step("kubectl apply: the connection, its credentials and the samples", || self.apply_samples())?;
         self.wait_until_ready("every object becomes Ready")?;
         self.display.title("A Secret is rotated");
         self.display.step("kubectl patch secret weather-credentials", || self.rotate("rotated-by-the-demo"))?;
@@ -54,7 +53,7 @@ impl<'a> Story<'a> {
             self.apply(&manifest)?;
         }
         for sample in ["tool", "toolenvsecret", "toolversion"] {
-            let file = cargo::workspace().join(format!("deploy/samples/{sample}.yaml"));
+            let file = cargo::workspace().join(format!("deploy/kustomize/samples/{sample}.yaml"));
             self.cluster.kubectl(&["apply", "--namespace", NAMESPACE, "--filename", &file.display().to_string()])?;
         }
         Ok(())
