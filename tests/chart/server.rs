@@ -221,13 +221,20 @@ fn the_samples_are_taken() {
     assert_eq!(identities.len(), 6, "{identities:?}");
 }
 
-/// The notes name what exists, and say what is missing.
+/// The notes name what exists, and say what is missing. The definitions of this cluster are nobody's release.
 #[test]
 fn what_is_to_be_done_next_is_said() {
     let notes = |helm: &Helm, values: &[&str]| {
         let chart = crate::chart("");
-        let mut arguments =
-            vec!["install", "noted", chart.to_str().unwrap(), "--namespace", NAMESPACE, "--dry-run=client"];
+        let mut arguments = vec![
+            "install",
+            "noted",
+            chart.to_str().unwrap(),
+            "--namespace",
+            NAMESPACE,
+            "--dry-run=client",
+            "--take-ownership",
+        ];
         for value in values {
             arguments.extend(["--set", value]);
         }
