@@ -81,12 +81,14 @@ struct LeaseLabel {
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 type Seconds = Gauge<f64, AtomicU64>;
 
-/// All metrics of the process.
-#[derive(Clone)]
-pub struct Metrics {
-    counted: Arc<Registry>,
+/// All metrics of the process. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Metrics(Arc<Inner>);
+
+struct Inner {
+    counted: Registry,
     /// What is read from elsewhere when it is asked for.
-    read: Arc<RwLock<Registry>>,
+    read: RwLock<Registry>,
     runtime: Runtime,
     queues: Queues,
     rest_requests: Family<RestLabels, Counter>,
@@ -100,7 +102,6 @@ pub struct Metrics {
 }
 
 /// What controller-runtime tells of its controllers.
-#[derive(Clone)]
 struct Runtime {
     reconciles: Family<ResultLabels, Counter>,
     errors: Family<ControllerLabel, Counter>,
@@ -110,12 +111,11 @@ struct Runtime {
     active: Family<ControllerLabel, Gauge>,
     most: Family<ControllerLabel, Gauge>,
     /// The reconciles that are under way: whose, and since when.
-    running: Arc<Mutex<BTreeMap<u64, (String, Instant)>>>,
-    last: Arc<AtomicU64>,
+    running: Mutex<BTreeMap<u64, (String, Instant)>>,
+    last: AtomicU64,
 }
 
 /// What client-go tells of its work queues.
-#[derive(Clone)]
 struct Queues {
     depth: Family<QueueLabels, Gauge>,
     adds: Family<QueueLabels, Counter>,
@@ -126,15 +126,15 @@ struct Queues {
     longest: Family<QueueLabels, Seconds>,
 }
 
-impl Default for Metrics {
+impl Default for Inner {
     fn default() -> Self {
         let call: fn() -> Histogram =
             || Histogram::new([0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0, 60.0, 180.0, 600.0]);
         let rest: fn() -> Histogram =
             || Histogram::new([0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0]);
         let mut metrics = Self {
-            counted: Arc::default(),
-            read: Arc::default(),
+            counted: Registry::default(),
+            read: RwLock::default(),
             runtime: Runtime::new(),
             queues: Queues::new(),
             rest_requests: Family::default(),
@@ -146,13 +146,13 @@ impl Default for Metrics {
             drift: Counter::default(),
             leader: Family::default(),
         };
-        metrics.counted = Arc::new(metrics.register());
+        metrics.counted = metrics.register();
         metrics.read_from(scrape::Process);
         metrics
     }
 }
 
-impl Metrics {
+impl Inner {
     fn register(&self) -> Registry {
         let mut registry = Registry::default();
         self.runtime.register(&mut registry);
@@ -178,18 +178,24 @@ impl Metrics {
         registry
     }
 
+    fn read_from(&self, source: impl Collector) {
+        self.read.write().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(source));
+    }
+}
+
+impl Metrics {
     /// Metrics that are read from their place whenever all are asked for.
     pub fn read_from(&self, source: impl Collector) {
-        self.read.write().unwrap_or_else(PoisonError::into_inner).register_collector(Box::new(source));
+        self.0.read_from(source);
     }
 
     /// The metrics in the format that Prometheus reads.
     #[must_use]
     pub fn encode(&self) -> String {
-        self.queues.measure(&self.runtime);
+        self.0.queues.measure(&self.0.runtime);
         let mut text = String::new();
-        let read = self.read.read().unwrap_or_else(PoisonError::into_inner);
-        let written = encode_registry(&mut text, &self.counted)
+        let read = self.0.read.read().unwrap_or_else(PoisonError::into_inner);
+        let written = encode_registry(&mut text, &self.0.counted)
             .and_then(|()| encode_registry(&mut text, &read))
             .and_then(|()| encode_eof(&mut text));
         match written {
@@ -206,49 +212,49 @@ impl Metrics {
     #[must_use]
     pub fn reconcile_started(&self, kind: &str) -> ReconcileTimer {
         let label = ControllerLabel { controller: kind.to_lowercase() };
-        let (started, id) = (Instant::now(), self.runtime.last.fetch_add(1, Ordering::Relaxed));
-        self.runtime.active.get_or_create(&label).inc();
-        self.runtime.running().insert(id, (label.controller.clone(), started));
+        let (started, id) = (Instant::now(), self.0.runtime.last.fetch_add(1, Ordering::Relaxed));
+        self.0.runtime.active.get_or_create(&label).inc();
+        self.0.runtime.running().insert(id, (label.controller.clone(), started));
         ReconcileTimer { metrics: self.clone(), label, started, id }
     }
 
     /// A reconcile found what only a person can mend.
     pub fn reconcile_stalled(&self, kind: &str) {
-        self.runtime.terminal.get_or_create(&ControllerLabel { controller: kind.to_lowercase() }).inc();
+        self.0.runtime.terminal.get_or_create(&ControllerLabel { controller: kind.to_lowercase() }).inc();
     }
 
     /// What the queue of a kind tells.
     #[must_use]
     pub fn queue(&self, kind: &str) -> QueueMeter {
-        QueueMeter { queues: self.queues.clone(), labels: QueueLabels::of(&kind.to_lowercase()) }
+        QueueMeter { metrics: self.clone(), labels: QueueLabels::of(&kind.to_lowercase()) }
     }
 
     /// The answer to a publish was lost.
     pub fn publish_unknown(&self) {
-        self.publish_unknown.inc();
+        self.0.publish_unknown.inc();
     }
 
     /// A tool was not as the manifest says, and is corrected.
     pub fn drift_corrected(&self) {
-        self.drift.inc();
+        self.0.drift.inc();
     }
 
     /// Whether this process is the leader.
     pub fn set_leader(&self, is_leader: bool) {
         let label = LeaseLabel { name: crate::kubernetes::lease::NAME };
-        self.leader.get_or_create(&label).set(i64::from(is_leader));
+        self.0.leader.get_or_create(&label).set(i64::from(is_leader));
     }
 }
 
 impl amigo::Observer for Metrics {
     fn call(&self, _organization: &str, operation: Operation, outcome: &str, elapsed: Duration) {
         let operation = operation.as_str();
-        self.api_requests.get_or_create(&CallLabels { operation, code: outcome.to_owned() }).inc();
-        self.api_seconds.get_or_create(&OperationLabel { operation }).observe(elapsed.as_secs_f64());
+        self.0.api_requests.get_or_create(&CallLabels { operation, code: outcome.to_owned() }).inc();
+        self.0.api_seconds.get_or_create(&OperationLabel { operation }).observe(elapsed.as_secs_f64());
     }
 
     fn rate_limited(&self, _organization: &str, operation: Operation) {
-        self.rate_limited.get_or_create(&OperationLabel { operation: operation.as_str() }).inc();
+        self.0.rate_limited.get_or_create(&OperationLabel { operation: operation.as_str() }).inc();
     }
 }
 
@@ -256,8 +262,8 @@ impl measured::Observer for Metrics {
     fn call(&self, method: &Method, host: &str, code: &str, elapsed: Duration) {
         let (method, host) = (method.as_str().to_owned(), host.to_owned());
         let labels = RestLabels { code: code.to_owned(), method: method.clone(), host: host.clone() };
-        self.rest_requests.get_or_create(&labels).inc();
-        self.rest_seconds.get_or_create(&RestTimeLabels { verb: method, host }).observe(elapsed.as_secs_f64());
+        self.0.rest_requests.get_or_create(&labels).inc();
+        self.0.rest_seconds.get_or_create(&RestTimeLabels { verb: method, host }).observe(elapsed.as_secs_f64());
     }
 }
 
@@ -279,8 +285,8 @@ impl Runtime {
             seconds: Family::new_with_constructor(seconds),
             active: Family::default(),
             most: Family::default(),
-            running: Arc::default(),
-            last: Arc::default(),
+            running: Mutex::default(),
+            last: AtomicU64::default(),
         };
         // There from the start, so that the first failure counts as a rise.
         for controller in CONTROLLERS {
@@ -371,21 +377,21 @@ impl QueueLabels {
 
 /// Tells of the queue of one kind.
 pub struct QueueMeter {
-    queues: Queues,
+    metrics: Metrics,
     labels: QueueLabels,
 }
 
 impl queue::Meter for QueueMeter {
     fn added(&self) {
-        self.queues.adds.get_or_create(&self.labels).inc();
+        self.metrics.0.queues.adds.get_or_create(&self.labels).inc();
     }
 
     fn started(&self, waited: Duration) {
-        self.queues.waits.get_or_create(&self.labels).observe(waited.as_secs_f64());
+        self.metrics.0.queues.waits.get_or_create(&self.labels).observe(waited.as_secs_f64());
     }
 
     fn waiting(&self, count: usize) {
-        self.queues.depth.get_or_create(&self.labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.metrics.0.queues.depth.get_or_create(&self.labels).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }
 
@@ -418,12 +424,12 @@ impl ReconcileTimer {
             Ended::Again => "requeue_after",
             Ended::Failed | Ended::Panicked => "error",
         };
-        let runtime = &self.metrics.runtime;
+        let runtime = &self.metrics.0.runtime;
         let controller = self.label.controller.clone();
         runtime.reconciles.get_or_create(&ResultLabels { controller, result }).inc();
         if result == "error" {
             runtime.errors.get_or_create(&self.label).inc();
-            self.metrics.queues.retries.get_or_create(&QueueLabels::of(&self.label.controller)).inc();
+            self.metrics.0.queues.retries.get_or_create(&QueueLabels::of(&self.label.controller)).inc();
         }
         if how == Ended::Panicked {
             runtime.panics.get_or_create(&self.label).inc();
@@ -434,12 +440,12 @@ impl ReconcileTimer {
 /// Also when the reconcile is given up because the process leads no more.
 impl Drop for ReconcileTimer {
     fn drop(&mut self) {
-        let runtime = &self.metrics.runtime;
+        let runtime = &self.metrics.0.runtime;
         runtime.active.get_or_create(&self.label).dec();
         runtime.running().remove(&self.id);
         let seconds = self.started.elapsed().as_secs_f64();
         runtime.seconds.get_or_create(&self.label).observe(seconds);
-        self.metrics.queues.works.get_or_create(&QueueLabels::of(&self.label.controller)).observe(seconds);
+        self.metrics.0.queues.works.get_or_create(&QueueLabels::of(&self.label.controller)).observe(seconds);
     }
 }
 
