@@ -10,7 +10,7 @@ use std::time::Instant;
 use crate::{Outcome, cargo};
 
 /// Where the patches are. Each begins with a line that says what it breaks, and one with the number of seeds within which
-/// it must be found.
+/// it must be found. A third line may name the only stories that can find it: in a mix of all it would take many thousands.
 const PATCHES: &str = "tests/simulation/defects";
 
 #[derive(clap::Args)]
@@ -33,6 +33,7 @@ struct Defect {
     name: String,
     what: String,
     seeds: String,
+    scenario: Option<String>,
     patch: PathBuf,
 }
 
@@ -51,7 +52,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     for defect in &defects {
         let began = Instant::now();
         git(&tree, &["apply"], &defect.patch).map_err(|error| unfit(defect, &error))?;
-        let found = simulate(&tree, &defect.seeds);
+        let found = simulate(&tree, defect);
         // Not by the patch in reverse: what it has taken out can seem to fit in more than one place.
         copied_tree()?;
         let seconds = began.elapsed().as_secs();
@@ -79,7 +80,8 @@ fn defects(name: &str) -> Result<Vec<Defect>, Box<dyn std::error::Error>> {
         let what = head.next().unwrap_or_default().to_owned();
         let seeds = head.next().and_then(|line| line.strip_prefix("Seeds: "));
         let seeds = seeds.ok_or_else(|| format!("{}: the second line must be `Seeds: N`", patch.display()))?.to_owned();
-        all.push(Defect { name: stem, what, seeds, patch });
+        let scenario = head.next().and_then(|line| line.strip_prefix("Scenario: ")).map(str::to_owned);
+        all.push(Defect { name: stem, what, seeds, scenario, patch });
     }
     all.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
@@ -146,7 +148,7 @@ fn remove_others(tree: &Path, directory: &Path, names: &BTreeSet<&Path>) -> std:
 }
 
 /// How the simulation of this tree finds something; `None` when it does not.
-fn simulate(tree: &Path, seeds: &str) -> Result<Option<String>, Box<dyn std::error::Error>> {
+fn simulate(tree: &Path, defect: &Defect) -> Result<Option<String>, Box<dyn std::error::Error>> {
     let cargo = |arguments: &[&str]| {
         // Apart from the workspace's own builds: cargo would take the one tree's packages for the other's.
         cargo::command(tree).env("CARGO_TARGET_DIR", tree.join("target")).args(arguments).output()
@@ -158,7 +160,9 @@ fn simulate(tree: &Path, seeds: &str) -> Result<Option<String>, Box<dyn std::err
             format!("the tree with the defect does not build:\n{}", String::from_utf8_lossy(&build.stderr)).into()
         );
     }
-    let run = cargo(&[&["run"], &common[..], &["--", "--quick", "--seeds", seeds]].concat())?;
+    let scenario = defect.scenario.iter().flat_map(|scenario| ["--scenario", scenario]);
+    let wanted: Vec<&str> = ["--", "--quick", "--seeds", &defect.seeds].into_iter().chain(scenario).collect();
+    let run = cargo(&[&["run"], &common[..], &wanted].concat())?;
     let text = String::from_utf8_lossy(&run.stdout).into_owned();
     let how = text.lines().find(|line| line.contains(" broke a rule: ")).map(|line| line.chars().take(160).collect());
     match (run.status.success(), how) {
