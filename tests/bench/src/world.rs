@@ -193,7 +193,7 @@ fn install(cluster: &controlplane::Cluster, endpoint: &str) -> Result<PathBuf> {
     for namespace in [SYSTEM, NAMESPACE] {
         cluster.kubectl(&["create", "namespace", namespace])?;
     }
-    let rbac = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kustomize/rbac.yaml");
+    let rbac = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/kustomize/rbac/operator.yaml");
     cluster.kubectl(&["apply", "--filename", &rbac.display().to_string()])?;
     let account = Account::default();
     let secret = json!({
