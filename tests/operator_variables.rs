@@ -96,7 +96,7 @@ fn secrets_can_be_polled() {
 #[test]
 fn only_labelled_secrets_are_read_where_that_is_asked_for() {
     for access in ["watch", "named"] {
-        let flags = vec!["--only-labelled-secrets".into(), format!("--secret-access={access}")];
+        let flags = vec!["--only-labelled-secrets=true".into(), format!("--secret-access={access}")];
         let world = World::with("labelled", Setup { flags, ..Setup::default() });
         let label = |name: &str, label: &str| drop(world.kubectl(&["label", "secret", name, label]));
         world.apply(&all([acme(&world), tool("weather", "")]));

@@ -67,7 +67,7 @@ pub struct Settings {
     pub secret_access: Access,
 
     /// Read only Secrets that are labelled `amigo.ai/sync: "true"`, whatever the objects name.
-    #[arg(long, env = "AMIGO_ONLY_LABELLED_SECRETS")]
+    #[arg(long, env = "AMIGO_ONLY_LABELLED_SECRETS", default_value_t = false, action = clap::ArgAction::Set, value_name = "true|false")]
     pub only_labelled_secrets: bool,
 
     /// How often Secrets are read with `--secret-access poll`, in seconds.

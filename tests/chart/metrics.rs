@@ -2,14 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::time::Duration;
 
-use amigo_operator::amigo::{Observer, Operation};
-use amigo_operator::operator::metrics::Metrics;
 use serde_json::Value;
 
 use crate::chart;
 use crate::helm::Helm;
+
+#[allow(dead_code, reason = "the page of the metrics is another test's")]
+#[path = "../generated/metrics.rs"]
+mod example;
 
 /// What Prometheus adds to every sample of a target.
 const TARGET_LABELS: [&str; 2] = ["namespace", "job"];
@@ -34,17 +35,9 @@ fn alerts_and_dashboards_ask_for_what_there_is() {
 
 /// Every metric that the operator has, and its labels.
 fn emitted() -> BTreeMap<String, BTreeSet<String>> {
-    let metrics = Metrics::default();
-    drop(metrics.reconcile_started("Tool"));
-    metrics.reconcile_panicked("Tool");
-    metrics.publish_unknown();
-    metrics.drift_corrected();
-    metrics.set_resync_period("acme", Duration::from_secs(600));
-    metrics.set_leader(true);
-    metrics.call("acme", Operation::ListTools, "200", Duration::from_secs(1));
-    metrics.rate_limited("acme", Operation::ListTools);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut emitted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for line in metrics.encode().lines().filter(|line| !line.starts_with('#')) {
+    for line in runtime.block_on(example::example()).lines().filter(|line| !line.starts_with('#')) {
         let sample = line.rsplit_once(' ').unwrap().0;
         let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
         let labels =
@@ -98,14 +91,15 @@ fn words(expression: &str) -> (BTreeSet<String>, BTreeSet<String>) {
             rest = &rest[first.len_utf8()..];
         } else {
             let word = &rest[..end];
-            let prefixes = ["amigo_", "controller_runtime_", "leader_election_"];
+            let prefixes =
+                ["amigo_", "controller_runtime_", "leader_election_", "process_", "rest_client_", "workqueue_"];
             if prefixes.iter().any(|prefix| word.starts_with(prefix)) {
                 names.insert(word.to_owned());
             } else if braces > 0 {
                 labels.insert(word.to_owned());
             }
             rest = &rest[end..];
-            if word == "by" {
+            if matches!(word, "by" | "on") {
                 let (list, after) = rest.trim_start()[1..].split_once(')').unwrap();
                 labels.extend(list.split(',').map(|label| label.trim().to_owned()));
                 rest = after;

@@ -44,6 +44,18 @@ fn table() -> Vec<Granted> {
             billing: vec![],
         },
         Granted {
+            profile: "secure",
+            everywhere: kinds(&[
+                DEFINITIONS,
+                all_namespaces,
+                "get,list,watch core secrets",
+                "create authentication.k8s.io tokenreviews",
+                "create authorization.k8s.io subjectaccessreviews",
+            ]),
+            travel: vec![],
+            billing: vec![],
+        },
+        Granted {
             profile: "named",
             everywhere: kinds(&[DEFINITIONS, all_namespaces]),
             travel: vec!["get,list,watch core secrets acme-api-key"],

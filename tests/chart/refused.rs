@@ -45,6 +45,9 @@ fn wrong_values_are_refused_by_name() {
         ("{logging: {format: xml}}", "logging/format"),
         ("{http: {address: localhost}}", "http/address"),
         ("{http: {port: 80}}", "http/port"),
+        ("{metrics: {secure: {port: 443}}}", "metrics/secure/port"),
+        ("{metrics: {secure: {certificateSecret: A_b}}}", "metrics/secure/certificateSecret"),
+        ("{secrets: {onlyLabelled: 'yes'}}", "secrets/onlyLabelled"),
         ("{commonLabels: {a: 'b c'}}", "commonLabels/a"),
         ("{podLabels: {a: true}}", "podLabels/a"),
         ("{podSecurityContext: {runAsUsr: 1}}", "runAsUsr"),
@@ -129,6 +132,15 @@ fn combinations_that_cannot_work_are_refused_with_a_sentence() {
             "{namespaces: [travel], secrets: {access: named, names: {travel: [a], billing: [a]}}}",
             "secrets.names has the namespace billing, which is not in namespaces: the operator does not work there.",
         ),
+        (
+            "{podMonitor: {enabled: true}, metrics: {secure: {enabled: true}}}",
+            "podMonitor.enabled does not go with metrics.secure.enabled",
+        ),
+        (
+            "{metrics: {secure: {certificateSecret: a}}}",
+            "metrics.secure.certificateSecret has no effect without metrics.secure.enabled",
+        ),
+        ("{metrics: {secure: {enabled: true, port: 8080}}}", "metrics.secure.port and http.port are both 8080"),
         (
             "{defaultOrganization: {reference: a/b, create: true, spec: {organization: a, credentialsRef: {name: b}}}}",
             "defaultOrganization has both reference and create: the default is one that exists, or one that the chart makes.",

@@ -72,9 +72,17 @@ fn shouted(flag: &str) -> String {
     flag.trim_start_matches('-').to_uppercase().replace('-', "_")
 }
 
-/// The annotations that the operator heeds.
+/// The alerts that come with the chart.
+pub fn alerts() -> BTreeSet<String> {
+    let file = text(&root().join("deploy/helm/amigo-operator/files/alerts/amigo-operator.yaml"));
+    let names = file.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    names.map(str::to_owned).collect()
+}
+
+/// The annotations that the operator heeds, and its label of Secrets.
 pub fn annotations() -> BTreeSet<String> {
-    annotations::ALL.iter().filter_map(|known| Some(known.name.split_once(": ")?.0.to_owned())).collect()
+    let annotations = annotations::ALL.iter().filter_map(|known| Some(known.name.split_once(": ")?.0));
+    annotations.chain([amigo_operator::kubernetes::secrets::LABEL.0]).map(str::to_owned).collect()
 }
 
 /// Every reason with which an object can be stalled. There is no list of them: an outcome is made where it is decided, by

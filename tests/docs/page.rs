@@ -159,7 +159,7 @@ impl Page {
 
     /// Words that begin like this, anywhere on the page.
     pub fn words(&self, begin: &str) -> BTreeSet<String> {
-        let is_part = |c: char| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit();
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let found = self.text.match_indices(begin).filter(|(at, _)| !self.text[..*at].ends_with(is_part));
         found.map(|(at, _)| self.text[at..].chars().take_while(|c| is_part(*c)).collect()).collect()
     }

@@ -74,7 +74,7 @@ fn labels(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
 }
 
 /// Everything has happened once.
-async fn example() -> String {
+pub async fn example() -> String {
     let metrics = Metrics::default();
     metrics.reconcile_started("Tool").ended(Ended::Failed);
     let _under_way = metrics.reconcile_started("Tool");
@@ -100,17 +100,17 @@ fn objects() -> Objects {
     Objects {
         organizations: cache(
             "Organization",
-            json!({"organization": "acme", "credentialsRef": {"name": "key"}}),
+            &json!({"organization": "acme", "credentialsRef": {"name": "key"}}),
             status,
         ),
-        tools: cache("Tool", json!({}), json!({})),
-        versions: cache("ToolVersion", json!({"toolRef": {"name": "weather"}, "projectPath": "weather"}), json!({})),
-        variables: cache("ToolEnvSecret", json!({"toolRef": {"name": "weather"}}), json!({})),
+        tools: cache("Tool", &json!({}), json!({})),
+        versions: cache("ToolVersion", &json!({"toolRef": {"name": "weather"}, "projectPath": "weather"}), json!({})),
+        variables: cache("ToolEnvSecret", &json!({"toolRef": {"name": "weather"}}), json!({})),
     }
 }
 
 /// One object that is Ready.
-fn cache<K: Watchable>(kind: &str, spec: Value, mut status: Value) -> Cache<K> {
+fn cache<K: Watchable>(kind: &str, spec: &Value, mut status: Value) -> Cache<K> {
     status["conditions"] = json!([{
         "type": "Ready", "status": "True", "reason": "Succeeded", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"
     }]);

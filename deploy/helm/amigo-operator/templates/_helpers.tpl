@@ -99,6 +99,13 @@ true
 {{- define "amigo-operator.args" -}}
 - run
 - --listen={{ .Values.http.address }}:{{ .Values.http.port }}
+{{- if .Values.metrics.secure.enabled }}
+- --metrics-listen={{ .Values.http.address }}:{{ .Values.metrics.secure.port }}
+{{- if .Values.metrics.secure.certificateSecret }}
+- --metrics-cert-file=/etc/amigo-operator/metrics/tls.crt
+- --metrics-key-file=/etc/amigo-operator/metrics/tls.key
+{{- end }}
+{{- end }}
 {{- range .Values.namespaces }}
 - --namespace={{ . }}
 {{- end }}
@@ -116,6 +123,9 @@ true
 - --lease-namespace={{ include "amigo-operator.leaseNamespace" . }}
 {{- end }}
 - --secret-access={{ .Values.secrets.access }}
+{{- if .Values.secrets.onlyLabelled }}
+- --only-labelled-secrets=true
+{{- end }}
 {{- if eq .Values.secrets.access "poll" }}
 - --secret-poll-seconds={{ int64 .Values.secrets.pollSeconds }}
 {{- end }}
@@ -128,6 +138,31 @@ true
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
 {{- end }}
+{{- end -}}
+
+{{/* How Prometheus asks for the metrics. Labels of the metrics stand: `namespace` is the object's. */}}
+{{- define "amigo-operator.scrape" -}}
+path: /metrics
+honorLabels: true
+{{- if .Values.metrics.secure.enabled }}
+port: metrics
+scheme: https
+{{- else }}
+port: http
+{{- end }}
+{{- end -}}
+
+{{/* How Prometheus verifies the server of the metrics. */}}
+{{- define "amigo-operator.scrapeTls" -}}
+{{- if .Values.metrics.secure.certificateSecret -}}
+serverName: {{ default (printf "%s.%s.svc" (include "amigo-operator.fullname" .) (include "amigo-operator.namespace" .)) .Values.metrics.secure.serverName }}
+ca:
+  secret:
+    name: {{ .Values.metrics.secure.certificateSecret }}
+    key: ca.crt
+{{- else -}}
+insecureSkipVerify: true
+{{- end -}}
 {{- end -}}
 
 {{/* The kinds, for rules. */}}

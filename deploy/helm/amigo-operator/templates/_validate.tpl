@@ -9,6 +9,15 @@
 {{- if and .Values.serviceMonitor.enabled .Values.podMonitor.enabled -}}
 {{- fail "serviceMonitor and podMonitor are both enabled, and every sample would be taken twice: enable one of them." -}}
 {{- end -}}
+{{- if and .Values.podMonitor.enabled .Values.metrics.secure.enabled -}}
+{{- fail "podMonitor.enabled does not go with metrics.secure.enabled: a PodMonitor cannot bring Prometheus' own token; enable serviceMonitor instead." -}}
+{{- end -}}
+{{- if and .Values.metrics.secure.certificateSecret (not .Values.metrics.secure.enabled) -}}
+{{- fail "metrics.secure.certificateSecret has no effect without metrics.secure.enabled: enable it, or remove the Secret." -}}
+{{- end -}}
+{{- if and .Values.metrics.secure.enabled (eq (int .Values.metrics.secure.port) (int .Values.http.port)) -}}
+{{- fail (printf "metrics.secure.port and http.port are both %d: health stays in the clear on a port of its own." (int .Values.http.port)) -}}
+{{- end -}}
 {{- if and .Values.serviceMonitor.enabled (not .Values.service.enabled) -}}
 {{- fail "serviceMonitor.enabled needs service.enabled: a ServiceMonitor finds Pods by their Service." -}}
 {{- end -}}
