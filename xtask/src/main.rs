@@ -5,6 +5,7 @@ mod cargo;
 mod control_plane;
 mod defects;
 mod demo;
+mod image;
 mod mutants;
 mod report;
 mod simulate;
@@ -36,6 +37,8 @@ enum Command {
     Defects(defects::Options),
     /// Measure what the operator costs, on a real control plane, with a release build
     Bench(bench::Options),
+    /// Build the container image of the operator, the same bits from the same commit
+    Image(image::Options),
     /// Write crds/ and docs/reference/ anew from the code
     Crds,
     /// Change the functions that decide, one place at a time, and see whether a unit test notices
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Test(options) => test::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Image(options) => image::run(&options),
         Command::Defects(options) => defects::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::Crds => cargo::run(

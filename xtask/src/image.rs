@@ -1,0 +1,185 @@
+//! `cargo xtask image`: the container image of the operator, the same bits from the same commit: a static program, the
+//! certificate authorities that it trusts, and nothing else; with its bill of materials beside it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Outcome, cargo};
+
+/// The largest image that is let through, in bytes.
+const LARGEST: u64 = 25_000_000;
+
+/// Cargo commands that are needed beside cargo, by the name of the crate that has each.
+const TOOLS: [(&str, &str); 2] = [("auditable", "cargo-auditable"), ("cyclonedx", "cargo-cyclonedx")];
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Name and tag of the image. Default: localhost/amigo-operator with the version as tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// The service in memory instead of the operator, for demonstrations and tests on a real node
+    #[arg(long)]
+    sandbox: bool,
+    /// Build it twice, from nothing each time, and compare the bits
+    #[arg(long)]
+    twice: bool,
+}
+
+/// One image to be built.
+struct Image<'o> {
+    program: &'static str,
+    containerfile: &'static str,
+    options: &'o Options,
+}
+
+/// Builds the image into `target/image`, as an archive that `docker load`, `podman load` and `ctr images import` take.
+pub(crate) fn run(options: &Options) -> Outcome {
+    for (command, package) in TOOLS {
+        if !cargo::has(command) {
+            return Err(format!("{package} is missing; this installs it: cargo install --locked {package}").into());
+        }
+    }
+    let image = if options.sandbox {
+        Image { program: "amigo-sandbox", containerfile: "Containerfile.sandbox", options }
+    } else {
+        Image { program: "amigo-operator", containerfile: "Containerfile", options }
+    };
+    let directory = cargo::target_directory().join("image");
+    let archive = image.build(&directory)?;
+    let size = fs::metadata(&archive)?.len();
+    println!("{} ({:.1} MB)", archive.display(), megabytes(size));
+    if size > LARGEST {
+        return Err(format!("the image is larger than {:.0} MB", megabytes(LARGEST)).into());
+    }
+    if options.twice {
+        let again = image.build(&directory.join("again"))?;
+        if fs::read(&archive)? != fs::read(&again)? {
+            return Err(
+                format!("the same commit gave other bits: {} and {}", archive.display(), again.display()).into()
+            );
+        }
+        println!("built again: the same bits");
+    }
+    Ok(())
+}
+
+#[allow(clippy::cast_precision_loss, reason = "shown with one decimal")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+impl Image<'_> {
+    /// Builds everything below `directory`; where the archive is.
+    fn build(&self, directory: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
+        let context = directory.join(self.program);
+        fs::create_dir_all(&context)?;
+        let time = commit_time()?;
+        let program = self.compile(&directory.join("build"), &time)?;
+        fs::copy(program, context.join(self.program))?;
+        fs::write(context.join("ca-certificates.crt"), authorities())?;
+        if !self.options.sandbox {
+            bill_of_materials(&directory.join("amigo-operator.cdx.json"), &time)?;
+        }
+        self.pack(&context, &directory.join(format!("{}.tar", self.program)), &time)
+    }
+
+    /// Static, so that it needs no C library where it runs. No path of this machine gets into it.
+    fn compile(&self, target: &Path, time: &str) -> Result<PathBuf, Box<dyn std::error::Error>> {
+        let triple = host()?;
+        let home = std::env::home_dir().unwrap_or_default().join(".cargo");
+        let home = std::env::var_os("CARGO_HOME").map_or(home, PathBuf::from);
+        let flags = [
+            "-Ctarget-feature=+crt-static".to_owned(),
+            format!("--remap-path-prefix={}=/source", cargo::workspace().display()),
+            format!("--remap-path-prefix={}=/cargo", home.display()),
+        ];
+        let variables = [
+            ("CARGO_TARGET_DIR", target.display().to_string()),
+            // Separated by a character that no path has.
+            ("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}")),
+            ("SOURCE_DATE_EPOCH", time.to_owned()),
+        ];
+        let build = ["auditable", "build", "--locked", "--release", "--target", &triple, "--bin", self.program];
+        cargo::run(&build, &variables)?;
+        Ok(target.join(triple).join("release").join(self.program))
+    }
+
+    fn pack(&self, context: &Path, archive: &Path, time: &str) -> Result<PathBuf, Box<dyn std::error::Error>> {
+        let version = env!("CARGO_PKG_VERSION");
+        let tag = self.options.tag.clone().unwrap_or_else(|| format!("localhost/{}:{version}", self.program));
+        let file = cargo::workspace().join("deploy/image").join(self.containerfile);
+        let revision = git(&["rev-parse", "HEAD"])?;
+        let labels = [
+            ("title", self.program),
+            ("description", "Kubernetes operator for the Amigo tool API"),
+            ("version", version),
+            ("revision", revision.as_str()),
+            ("licenses", "Apache-2.0"),
+        ];
+        let labels = labels.map(|(key, value)| format!("--label=org.opencontainers.image.{key}={value}"));
+        let mut build = buildah();
+        // Without namespaces or a storage driver of the kernel, so that it works inside of a container, too.
+        build.args(["bud", "--isolation", "chroot", "--timestamp", time, "--tag", &tag]).args(labels);
+        execute(build.arg("--file").arg(file).arg(context))?;
+        // It is added to where it exists already.
+        if archive.exists() {
+            fs::remove_file(archive)?;
+        }
+        execute(buildah().args(["push", &tag]).arg(format!("docker-archive:{}:{tag}", archive.display())))?;
+        Ok(archive.to_owned())
+    }
+}
+
+fn buildah() -> Command {
+    let mut buildah = Command::new("buildah");
+    buildah.args(["--storage-driver", "vfs"]);
+    buildah
+}
+
+fn execute(command: &mut Command) -> Outcome {
+    let status = command.status().map_err(|error| format!("cannot run buildah: {error}; is it installed?"))?;
+    if status.success() { Ok(()) } else { Err(format!("this failed ({status}): {command:?}").into()) }
+}
+
+/// When the commit was made, in seconds since 1970: every time in the image.
+fn commit_time() -> Result<String, Box<dyn std::error::Error>> {
+    git(&["log", "-1", "--format=%ct"])
+}
+
+fn git(arguments: &[&str]) -> Result<String, Box<dyn std::error::Error>> {
+    let output = Command::new("git").current_dir(cargo::workspace()).args(arguments).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// What this machine's programs are called in Rust.
+fn host() -> Result<String, Box<dyn std::error::Error>> {
+    let output = Command::new("rustc").args(["--version", "--verbose"]).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.ok_or("rustc does not tell its host")?.to_owned())
+}
+
+/// Mozilla's list, as the lock file pins it: what a machine has installed differs from day to day.
+fn authorities() -> String {
+    let pem = |der: &[u8]| pem::encode(&pem::Pem::new("CERTIFICATE", der));
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|certificate| pem(certificate)).collect()
+}
+
+/// What the program is made of, as CycloneDX.
+fn bill_of_materials(file: &Path, time: &str) -> Outcome {
+    let made = cargo::workspace().join("amigo-operator.cdx.json");
+    let arguments =
+        ["cyclonedx", "--format", "json", "--spec-version", "1.5", "--override-filename", "amigo-operator.cdx"];
+    cargo::run(&arguments, &[("SOURCE_DATE_EPOCH", time.to_owned())])?;
+    // The folder of the sources says nothing to others, and would make each machine's list another.
+    let text =
+        fs::read_to_string(&made)?.replace(&format!("file://{}", cargo::workspace().display()), "file:///source");
+    fs::write(file, text)?;
+    fs::remove_file(&made)?;
+    println!("{}", file.display());
+    Ok(())
+}
