@@ -236,6 +236,29 @@ mod tests {
     }
 
     #[test]
+    fn who_was_served_and_comes_back_waits_for_the_next_round() {
+        let mut turns = Turns::new();
+        for key in ["many0", "many1", "one0"] {
+            join(&mut turns, key, Class::Interactive);
+        }
+        assert_eq!([turns.next().unwrap().0, turns.next().unwrap().0], ["many0", "one0"]);
+        join(&mut turns, "one1", Class::Interactive);
+        assert_eq!(order(&mut turns), ["many1", "one1"]);
+    }
+
+    #[test]
+    fn a_party_is_forgotten_once_its_round_is_over() {
+        let mut turns = Turns::new();
+        let parties =
+            |turns: &Turns<()>| turns.lanes[Class::Interactive as usize].parties.keys().cloned().collect::<Vec<_>>();
+        for (key, remembered) in [("a0", &["a"][..]), ("b0", &["a", "b"]), ("a1", &["a"])] {
+            join(&mut turns, key, Class::Interactive);
+            assert_eq!(turns.next().unwrap().0, key);
+            assert_eq!(parties(&turns), remembered, "{key}");
+        }
+    }
+
+    #[test]
     fn a_better_class_goes_first_and_none_is_passed_over_for_ever() {
         let mut turns = Turns::new();
         for n in 0..30 {
