@@ -210,6 +210,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_object_is_known_since_its_first_visit() {
+        let memory = Memory::default();
+        for uid in ["a", "a", "b"] {
+            memory.visits(uid);
+            tokio::time::advance(Duration::from_secs(7)).await;
+        }
+        let known = |uid| memory.known_for(uid).as_secs();
+        assert_eq!([known("a"), known("b"), known("c")], [21, 7, 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_is_not_found_counts_as_gone_once_that_has_been_so_for_long_enough() {
         let memory = Memory::default();
         assert!(!memory.is_missing("a"), "one read proves nothing");

@@ -256,6 +256,23 @@ mod tests {
     }
 
     #[test]
+    fn who_waits_for_its_turn_keeps_its_place_and_nobody_else() {
+        let again = Duration::ZERO;
+        for (outcome, keeps) in [
+            (Outcome::queued("read", again), true),
+            (Outcome::Unchanged { again }, true),
+            (Outcome::working(Reason::Publishing, "text", again), false),
+            (Outcome::Ready { message: "text".into(), again }, false),
+            (Outcome::waiting(Reason::ToolNotFound, "text"), false),
+            (Outcome::retrying("text"), false),
+            (Outcome::stalled(Reason::NameTaken, "text"), false),
+            (Outcome::Gone { message: "text".into() }, false),
+        ] {
+            assert_eq!(outcome.keeps_places(), keeps, "{outcome:?}");
+        }
+    }
+
+    #[test]
     fn one_read_that_finds_nothing_is_told_only_to_a_person_who_waits() {
         for (class, told) in
             [(Class::Interactive, true), (Class::Recovery, true), (Class::Resync, false), (Class::Rewrite, false)]
