@@ -42,8 +42,8 @@ struct Marks {
 
 /// How long a mark that was not found counts as absent: nobody but this process sets it, and that it knows of. What somebody
 /// sets by hand meets the name, which is taken, at the latest. Thousands of tools take hours to create, and reading all marks
-/// in between would hold them up.
-const ABSENT_FOR: Duration = Duration::from_secs(12 * 3600);
+/// in between would hold them up. Twelve hours.
+const ABSENT_FOR: Duration = Duration::from_secs(43_200);
 
 /// How long the service may still list as active what was deprecated; it says about a minute.
 const DEPRECATION_SPREADS: Duration = Duration::from_secs(180);
@@ -257,6 +257,37 @@ mod tests {
         for elsewhere in [key(&at("acme"), "b"), key(&at("other"), "a")] {
             assert!(keep(&snapshots, elsewhere, &7, Instant::now()), "what is read elsewhere is another thing");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_says_something_new_unless_it_finds_the_tool_as_it_was() {
+        let (remote, at) = (Remote::default(), at("acme"));
+        assert_eq!(remote.known_tool(&at, "a"), None, "it was not read yet");
+        for (read, is_news) in [
+            (Some("weather"), true),
+            (Some("weather"), false),
+            (Some("renamed"), true),
+            (None, true),
+            (None, true),
+            (Some("renamed"), true),
+        ] {
+            let read = read.map(tool);
+            assert_eq!(remote.read_tool(&at, "a", read.as_ref(), Instant::now()), is_news, "{read:?}");
+            assert_eq!(remote.known_tool(&at, "a").map(|known| known.as_deref().cloned()), Some(read));
+        }
+        assert_eq!(remote.known_tool(&at, "b"), None, "another tool");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tool_that_was_made_is_as_it_was_sent_and_has_no_versions() {
+        let (remote, at) = (Remote::default(), at("acme"));
+        let tags = [("team".to_owned(), Some("travel".to_owned()))].into();
+        let sent = CreateTool { name: "weather".into(), description: "text".into(), tags };
+        remote.made_tool(&at, "a", &sent);
+        let made = young(&remote.tools, &key(&at, "a"), MINUTE).flatten().unwrap();
+        assert_eq!((made.id.as_str(), made.name.as_str(), made.description.as_str()), ("a", "weather", "text"));
+        assert!(made.tag("team") == Some(Some("travel")) && !made.deprecated && made.org_id == "acme");
+        assert!(remote.known_versions(&at, "a").is_some_and(|versions| versions.is_empty()));
     }
 
     #[tokio::test(start_paused = true)]

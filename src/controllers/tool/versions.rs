@@ -143,6 +143,17 @@ mod tests {
     const MIXED: &[(&str, bool)] = &[("1.0.0", true), ("1.9.0", false), ("1.10.0", false), ("2.0.0", true)];
 
     #[test]
+    fn each_tool_has_a_clock_of_its_own() {
+        let tool = |uid: &str| {
+            let mut tool = Tool::new("weather", crate::resources::ToolSpec::default());
+            tool.metadata.uid = Some(uid.to_owned());
+            tool
+        };
+        assert_eq!(looks(&tool("a")), looks(&tool("a")));
+        assert_ne!(looks(&tool("a")), looks(&tool("b")));
+    }
+
+    #[test]
     fn the_status_tells_of_active_versions_only() {
         for (there, latest, active) in
             [(&[][..], None, 0), (&[("1.0.0", true)], None, 0), (MIXED, Some("1.10.0".to_owned()), 2)]

@@ -173,6 +173,23 @@ mod tests {
         assert_eq!(sent.is_last(&acme, "tool", "EMPTY", &value("")), Some(true), "only what is named is forgotten");
     }
 
+    #[tokio::test]
+    async fn a_variable_is_of_another_once_the_value_of_another_was_sent() {
+        let (sent, acme, other) = (Sent::default(), at("acme"), at("other"));
+        assert!(!sent.is_of_another(&acme, "tool", "KEY", "a"), "none was sent");
+        sent.note_sender(&acme, "tool", "KEY", "a");
+        sent.note_sender(&acme, "tool", "KEY", "b");
+        for (at, tool, name, uid, expected) in [
+            (&acme, "tool", "KEY", "a", true),
+            (&acme, "tool", "KEY", "b", false),
+            (&acme, "tool", "NAME", "a", false),
+            (&acme, "another", "KEY", "a", false),
+            (&other, "tool", "KEY", "a", false),
+        ] {
+            assert_eq!(sent.is_of_another(at, tool, name, uid), expected, "{} {tool} {name} {uid}", at.organization);
+        }
+    }
+
     #[test]
     fn a_fingerprint_says_nothing_to_another_process() {
         let (here, there, value) = (Sent::default(), Sent::default(), SecretString::from("canary"));
