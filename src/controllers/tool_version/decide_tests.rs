@@ -271,6 +271,21 @@ fn an_open_publish_is_never_sent_again_before_its_time() {
     }
 }
 
+/// The message must not change while the publish runs: each change would be a write.
+#[test]
+fn a_running_publish_says_the_same_as_when_it_began() {
+    let began = super::publishes(number("1.0.1"));
+    assert_eq!(began, "publishes version 1.0.1; this takes minutes");
+    let mut given = Given::wants(exactly("1.0.1")).versions(&["1.0.0"]);
+    given.flight = Flight::Running;
+    for (intent, message) in
+        [(Some(intent(&["1.0.0"], "1.0.1")), began.as_str()), (None, "the service builds the version")]
+    {
+        given.intent = intent;
+        assert_eq!(given.decide(), Plan::End(publishing(message)));
+    }
+}
+
 #[test]
 fn the_list_decides_about_a_lost_answer() {
     let mut given = Given::wants(exactly("1.0.1")).versions(&["1.0.0", "1.0.1"]);
