@@ -25,7 +25,7 @@ const QUESTIONS: [&str; 5] =
 const NO_METRICS: [&str; 3] = ["amigo_", "amigo_demo", "amigo_operator"];
 
 /// Flags of other programs that stand alone in a text.
-const FLAGS_OF_OTHERS: [&str; 8] = [
+const FLAGS_OF_OTHERS: [&str; 9] = [
     // kubectl
     "--force-conflicts",
     "--server-side",
@@ -37,6 +37,8 @@ const FLAGS_OF_OTHERS: [&str; 8] = [
     "--emulated-version",
     // flux
     "--path",
+    // cargo mutants
+    "--in-diff",
     // every program
     "--help",
 ];
