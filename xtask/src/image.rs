@@ -171,15 +171,18 @@ fn authorities() -> String {
 
 /// What the program is made of, as CycloneDX.
 fn bill_of_materials(file: &Path, time: &str) -> Outcome {
-    let made = cargo::workspace().join("amigo-operator.cdx.json");
-    let arguments =
-        ["cyclonedx", "--format", "json", "--spec-version", "1.5", "--override-filename", "amigo-operator.cdx"];
+    let name = "amigo-operator.cdx";
+    let arguments = ["cyclonedx", "--format", "json", "--spec-version", "1.5", "--override-filename", name];
     cargo::run(&arguments, &[("SOURCE_DATE_EPOCH", time.to_owned())])?;
+    // One lies beside the manifest of each member of the workspace; the operator's is at the top.
+    let made = cargo::workspace().join(format!("{name}.json"));
     // The folder of the sources says nothing to others, and would make each machine's list another.
     let text =
         fs::read_to_string(&made)?.replace(&format!("file://{}", cargo::workspace().display()), "file:///source");
     fs::write(file, text)?;
-    fs::remove_file(&made)?;
+    for left in git(&["ls-files", "--others", "--", &format!("*{name}.json")])?.lines() {
+        fs::remove_file(cargo::workspace().join(left))?;
+    }
     println!("{}", file.display());
     Ok(())
 }
