@@ -234,6 +234,23 @@ async fn no_more_is_sent_than_other_clients_leave() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_state_tells_what_counts_and_who_waits() {
+    let (mut limiter, now) = (Limiter::new(5, 80), Instant::now());
+    assert_eq!(limiter.state(now), None, "nobody has drawn on it");
+    let first = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
+    limiter.sent(first, now);
+    ask(&mut limiter, "second", Class::Resync, now);
+    let waiting = |seconds_ago| vec![Waiting { class: Class::Resync, calls: 1, oldest: seconds(seconds_ago) }];
+    let state = |used, remaining, waiting| Some(State { allowance: 4, used, remaining, waiting });
+    assert_eq!(limiter.state(now), state(1, None, waiting(0)), "what is left is not known");
+    limiter.answered(first, &told(2, 30), now + seconds(3));
+    assert_eq!(limiter.state(now + seconds(3)), state(1, Some(2), waiting(3)));
+    limiter.release("second");
+    assert_eq!(limiter.state(now + seconds(33)), state(1, None, vec![]), "the service counts anew");
+    assert_eq!(limiter.state(now + seconds(63)), state(0, None, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn places_that_nobody_uses_lapse() {
     let mut limiter = known(1, 100);
     let now = Instant::now();

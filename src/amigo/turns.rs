@@ -247,6 +247,22 @@ mod tests {
     }
 
     #[test]
+    fn it_is_told_how_many_of_each_class_wait_and_since_when_the_oldest() {
+        let (mut turns, now) = (Turns::new(), Instant::now());
+        let later = now + Duration::from_secs(9);
+        assert_eq!(turns.waiting(), []);
+        for (key, class, asked) in [
+            ("a0", Class::Interactive, now),
+            ("b0", Class::Resync, later),
+            ("a1", Class::Interactive, later),
+            ("a0", Class::Interactive, later),
+        ] {
+            turns.join(key, "party", class, (), asked);
+        }
+        assert_eq!(turns.waiting(), [(Class::Interactive, 2, now), (Class::Resync, 1, later)]);
+    }
+
+    #[test]
     fn a_party_is_forgotten_once_its_round_is_over() {
         let mut turns = Turns::new();
         let parties =
