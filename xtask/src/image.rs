@@ -46,6 +46,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
         Image { program: "amigo-operator", containerfile: "Containerfile", options }
     };
     let directory = cargo::target_directory().join("image");
+    if options.twice && directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
     let archive = image.build(&directory)?;
     let size = fs::metadata(&archive)?.len();
     println!("{} ({:.1} MB)", archive.display(), megabytes(size));
