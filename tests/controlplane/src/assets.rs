@@ -26,6 +26,8 @@ pub enum Program {
     Helm,
     /// Helm 3, which many still use.
     Helm3,
+    /// What kstatus, Flux and Argo CD make of objects: ours, from `tests/kstatus`.
+    Kstatus,
 }
 
 impl Program {
@@ -42,6 +44,7 @@ impl Program {
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
             Self::Helm3 => "helm3",
+            Self::Kstatus => "kstatus",
         }
     }
 
@@ -55,6 +58,7 @@ impl Program {
             Self::Kubectl => "TEST_ASSET_KUBECTL",
             Self::Helm => "TEST_ASSET_HELM",
             Self::Helm3 => "TEST_ASSET_HELM3",
+            Self::Kstatus => "TEST_ASSET_KSTATUS",
         }
     }
 

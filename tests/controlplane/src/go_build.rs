@@ -25,14 +25,30 @@ struct Module {
     name: &'static str,
     go_mod: &'static str,
     go_sum: &'static str,
+    /// Go files of our own, where the program is ours: name and content.
+    own: &'static [(&'static str, &'static str)],
 }
 
 static CONTROL_PLANE: Module =
-    Module { name: "controlplane", go_mod: include_str!("../go.mod"), go_sum: include_str!("../go.sum") };
-static HELM: Module =
-    Module { name: "helm", go_mod: include_str!("../../helm/go.mod"), go_sum: include_str!("../../helm/go.sum") };
-static HELM3: Module =
-    Module { name: "helm3", go_mod: include_str!("../../helm3/go.mod"), go_sum: include_str!("../../helm3/go.sum") };
+    Module { name: "controlplane", go_mod: include_str!("../go.mod"), go_sum: include_str!("../go.sum"), own: &[] };
+static HELM: Module = Module {
+    name: "helm",
+    go_mod: include_str!("../../helm/go.mod"),
+    go_sum: include_str!("../../helm/go.sum"),
+    own: &[],
+};
+static HELM3: Module = Module {
+    name: "helm3",
+    go_mod: include_str!("../../helm3/go.mod"),
+    go_sum: include_str!("../../helm3/go.sum"),
+    own: &[],
+};
+static KSTATUS: Module = Module {
+    name: "kstatus",
+    go_mod: include_str!("../../kstatus/go.mod"),
+    go_sum: include_str!("../../kstatus/go.sum"),
+    own: &[("lua.go", include_str!("../../kstatus/lua.go")), ("main.go", include_str!("../../kstatus/main.go"))],
+};
 
 /// On the PATH, or where the official archive puts it.
 const GO: [&str; 2] = ["go", "/usr/local/go/bin/go"];
@@ -84,6 +100,7 @@ impl Module {
             }
             Program::Helm => &HELM,
             Program::Helm3 => &HELM3,
+            Program::Kstatus => &KSTATUS,
         }
     }
 
@@ -95,9 +112,9 @@ impl Module {
         Ok(base.join("amigo-operator").join(self.name).join(self.hash()))
     }
 
-    /// The first 16 hexadecimal digits of the SHA-256 of go.mod and go.sum.
+    /// The first 16 hexadecimal digits of the SHA-256 of all its files.
     fn hash(&self) -> String {
-        let digest = Sha256::new().chain_update(self.go_mod).chain_update(self.go_sum).finalize();
+        let digest = self.files().fold(Sha256::new(), |digest, (_, content)| digest.chain_update(content)).finalize();
         digest.iter().take(8).fold(String::new(), |mut text, byte| {
             // Writing to a String cannot fail.
             let _ = write!(text, "{byte:02x}");
@@ -105,9 +122,13 @@ impl Module {
         })
     }
 
+    fn files(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        [("go.mod", self.go_mod), ("go.sum", self.go_sum)].into_iter().chain(self.own.iter().copied())
+    }
+
     fn write(&self, folder: &Path) -> Result<(), Error> {
         fs::create_dir_all(folder).map_err(file_error("create", folder))?;
-        for (name, content) in [("go.mod", self.go_mod), ("go.sum", self.go_sum)] {
+        for (name, content) in self.files() {
             let path = folder.join(name);
             fs::write(&path, content).map_err(file_error("write", &path))?;
         }
@@ -258,12 +279,13 @@ impl Build<'_> {
             Program::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Program::Helm => "helm.sh/helm/v4/cmd/helm",
             Program::Helm3 => "helm.sh/helm/v3/cmd/helm",
+            Program::Kstatus => ".",
         }
     }
 
     fn flags(&self) -> Vec<OsString> {
         match self.program {
-            Program::Etcd => vec!["-ldflags".into(), "-s -w".into()],
+            Program::Etcd | Program::Kstatus => vec!["-ldflags".into(), "-s -w".into()],
             Program::KubeApiServer | Program::KubeControllerManager | Program::Kubectl => {
                 let flags = kubernetes_flags(self.module.version_of("k8s.io/kubernetes"));
                 vec!["-tags".into(), "selinux,notest,grpcnotrace".into(), "-ldflags".into(), flags.into()]
