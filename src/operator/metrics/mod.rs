@@ -31,22 +31,22 @@ use crate::kubernetes::queue;
 /// The controllers, as dashboards call them.
 const CONTROLLERS: [&str; 4] = ["organization", "tool", "toolversion", "toolenvsecret"];
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ControllerLabel {
-    controller: String,
+    controller: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabels {
-    controller: String,
+    controller: &'static str,
     result: &'static str,
 }
 
 /// controller-runtime gives a queue the name of its controller, and both labels.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct QueueLabels {
-    name: String,
-    controller: String,
+    name: &'static str,
+    controller: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -111,7 +111,7 @@ struct Runtime {
     active: Family<ControllerLabel, Gauge>,
     most: Family<ControllerLabel, Gauge>,
     /// The reconciles that are under way: whose, and since when.
-    running: Mutex<BTreeMap<u64, (String, Instant)>>,
+    running: Mutex<BTreeMap<u64, (&'static str, Instant)>>,
     last: AtomicU64,
 }
 
@@ -211,22 +211,22 @@ impl Metrics {
     /// Measures a reconcile until what is returned is dropped.
     #[must_use]
     pub fn reconcile_started(&self, kind: &str) -> ReconcileTimer {
-        let label = ControllerLabel { controller: kind.to_lowercase() };
+        let label = ControllerLabel::of(kind);
         let (started, id) = (Instant::now(), self.0.runtime.last.fetch_add(1, Ordering::Relaxed));
         self.0.runtime.active.get_or_create(&label).inc();
-        self.0.runtime.running().insert(id, (label.controller.clone(), started));
+        self.0.runtime.running().insert(id, (label.controller, started));
         ReconcileTimer { metrics: self.clone(), label, started, id }
     }
 
     /// A reconcile found what only a person can mend.
     pub fn reconcile_stalled(&self, kind: &str) {
-        self.0.runtime.terminal.get_or_create(&ControllerLabel { controller: kind.to_lowercase() }).inc();
+        self.0.runtime.terminal.get_or_create(&ControllerLabel::of(kind)).inc();
     }
 
     /// What the queue of a kind tells.
     #[must_use]
     pub fn queue(&self, kind: &str) -> QueueMeter {
-        QueueMeter { metrics: self.clone(), labels: QueueLabels::of(&kind.to_lowercase()) }
+        QueueMeter { metrics: self.clone(), labels: QueueLabels::of(ControllerLabel::of(kind).controller) }
     }
 
     /// The answer to a publish was lost.
@@ -290,7 +290,7 @@ impl Runtime {
         };
         // There from the start, so that the first failure counts as a rise.
         for controller in CONTROLLERS {
-            let label = ControllerLabel { controller: controller.to_owned() };
+            let label = ControllerLabel { controller };
             for family in [&runtime.errors, &runtime.terminal, &runtime.panics] {
                 let _ = family.get_or_create(&label);
             }
@@ -314,7 +314,7 @@ impl Runtime {
         runtime.register("max_concurrent_reconciles", help, self.most.clone());
     }
 
-    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, (String, Instant)>> {
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, (&'static str, Instant)>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -357,7 +357,7 @@ impl Queues {
     fn measure(&self, runtime: &Runtime) {
         let mut sums: BTreeMap<&str, (f64, f64)> = CONTROLLERS.iter().map(|name| (*name, (0.0, 0.0))).collect();
         for (controller, since) in runtime.running().values() {
-            if let Some((sum, longest)) = sums.get_mut(controller.as_str()) {
+            if let Some((sum, longest)) = sums.get_mut(controller) {
                 let seconds = since.elapsed().as_secs_f64();
                 (*sum, *longest) = (*sum + seconds, longest.max(seconds));
             }
@@ -369,9 +369,17 @@ impl Queues {
     }
 }
 
+impl ControllerLabel {
+    /// Of a kind. There is no other than the four: a look at an object copies no text.
+    fn of(kind: &str) -> Self {
+        let controller = CONTROLLERS.into_iter().find(|controller| controller.eq_ignore_ascii_case(kind));
+        Self { controller: controller.unwrap_or_default() }
+    }
+}
+
 impl QueueLabels {
-    fn of(controller: &str) -> Self {
-        Self { name: controller.to_owned(), controller: controller.to_owned() }
+    fn of(controller: &'static str) -> Self {
+        Self { name: controller, controller }
     }
 }
 
@@ -425,11 +433,11 @@ impl ReconcileTimer {
             Ended::Failed | Ended::Panicked => "error",
         };
         let runtime = &self.metrics.0.runtime;
-        let controller = self.label.controller.clone();
+        let controller = self.label.controller;
         runtime.reconciles.get_or_create(&ResultLabels { controller, result }).inc();
         if result == "error" {
             runtime.errors.get_or_create(&self.label).inc();
-            self.metrics.0.queues.retries.get_or_create(&QueueLabels::of(&self.label.controller)).inc();
+            self.metrics.0.queues.retries.get_or_create(&QueueLabels::of(self.label.controller)).inc();
         }
         if how == Ended::Panicked {
             runtime.panics.get_or_create(&self.label).inc();
@@ -445,7 +453,7 @@ impl Drop for ReconcileTimer {
         runtime.running().remove(&self.id);
         let seconds = self.started.elapsed().as_secs_f64();
         runtime.seconds.get_or_create(&self.label).observe(seconds);
-        self.metrics.0.queues.works.get_or_create(&QueueLabels::of(&self.label.controller)).observe(seconds);
+        self.metrics.0.queues.works.get_or_create(&QueueLabels::of(self.label.controller)).observe(seconds);
     }
 }
 
