@@ -19,6 +19,7 @@ use k8s_openapi::api::authorization::v1::{NonResourceAttributes, SubjectAccessRe
 use kube::api::PostParams;
 use kube::{Api, Client};
 use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::kubernetes::object::bounded;
@@ -29,6 +30,10 @@ const BELIEVED: Duration = Duration::from_secs(60);
 
 /// How many answers are kept at most. Who brings a new token each time gets no more of the memory than this.
 const KEPT: usize = 256;
+
+/// How many callers are reviewed at once. The operator's own calls go through the same client: strangers who bring a new token
+/// each time must not take their turns.
+const REVIEWS_AT_ONCE: usize = 2;
 
 /// How often the certificate is read anew: whoever renews it replaces the files.
 const RELOADED: Duration = Duration::from_secs(300);
@@ -73,7 +78,7 @@ pub async fn serve(
     if let Certificate::Files { chain, key } = certificate {
         tokio::spawn(reload(config.clone(), chain, key));
     }
-    let gate = Gate { client, known: Arc::default() };
+    let gate = Gate { client, known: Arc::default(), reviews: Arc::new(Semaphore::new(REVIEWS_AT_ONCE)) };
     let router = router.layer(middleware::from_fn_with_state(gate, admit));
     let server = axum_server::from_tcp_rustls(listener, config).map_err(|error| error.to_string())?;
     tokio::spawn(server.serve(router.into_make_service()));
@@ -96,6 +101,7 @@ type Known = HashMap<[u8; 32], (Instant, Admission)>;
 struct Gate {
     client: Client,
     known: Arc<Mutex<Known>>,
+    reviews: Arc<Semaphore>,
 }
 
 /// Whether somebody may read.
@@ -139,6 +145,7 @@ impl Gate {
         if let Some(admission) = known(&mut self.lock(), &digest, now) {
             return Ok(admission);
         }
+        let _turn = self.reviews.acquire().await.map_err(|error| error.to_string())?;
         let admission = self.review(token, path).await?;
         self.lock().insert(digest, (now, admission));
         Ok(admission)
