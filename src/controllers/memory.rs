@@ -18,6 +18,9 @@ pub const LONGEST_RETRY: Duration = Duration::from_secs(900);
 /// How long something must not be found before it counts as gone.
 const MISSING_AFTER: Duration = Duration::from_secs(45);
 
+/// How far apart those go that nobody waits for.
+const TURNS_APART: Duration = Duration::from_millis(100);
+
 /// How soon to look again for something that was not found.
 pub const MISSING_LOOK: Duration = Duration::from_secs(15);
 
@@ -26,6 +29,7 @@ pub const MISSING_LOOK: Duration = Duration::from_secs(15);
 pub struct Memory {
     started: Instant,
     objects: Mutex<BTreeMap<String, Remembered>>,
+    next_turn: Mutex<Instant>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -36,6 +40,7 @@ struct Remembered {
     missing: Option<Instant>,
     left: Left,
     met: Option<Instant>,
+    turn: Option<Instant>,
 }
 
 /// The status that the visits of an object have left behind.
@@ -52,7 +57,8 @@ enum Left {
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { started: Instant::now(), objects: Mutex::default() }
+        let now = Instant::now();
+        Self { started: now, objects: Mutex::default(), next_turn: Mutex::new(now) }
     }
 }
 
@@ -109,6 +115,25 @@ impl Memory {
             None => self.started + period.mul_f64(fraction(uid)),
         };
         due.saturating_duration_since(Instant::now())
+    }
+
+    /// How long until it is the object's turn for something that nobody waits for; zero when it is. Ten objects a second have
+    /// theirs, in the order in which they asked first.
+    #[must_use]
+    pub fn until_turn(&self, uid: &str) -> Duration {
+        let now = Instant::now();
+        self.with(uid, |object| {
+            let turn = object.turn.unwrap_or_else(|| self.new_turn(now));
+            object.turn = Some(turn).filter(|turn| *turn > now);
+            turn.saturating_duration_since(now)
+        })
+    }
+
+    fn new_turn(&self, now: Instant) -> Instant {
+        let Ok(mut next) = self.next_turn.lock() else { return now };
+        let turn = now.max(*next);
+        *next = turn + TURNS_APART;
+        turn
     }
 
     /// A visit begins, from what the cache shows: what the cache is told of the status from now on, the visit does not know.
@@ -238,6 +263,20 @@ mod tests {
         memory.forget("a");
         assert!(!memory.is_missing("a") && !memory.is_missing("a/part"), "another object may have the place");
         assert!(memory.is_missing("c"), "another object");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_that_nobody_waits_for_go_one_after_another() {
+        let memory = Memory::default();
+        let turn = |uid| memory.until_turn(uid);
+        assert_eq!(["a", "b", "c", "b"].map(turn), [Duration::ZERO, TURNS_APART, TURNS_APART * 2, TURNS_APART]);
+        tokio::time::advance(TURNS_APART).await;
+        assert_eq!(turn("c"), TURNS_APART);
+        assert_eq!(turn("b"), Duration::ZERO, "its turn has come");
+        assert_eq!(turn("b"), TURNS_APART * 2, "the next goes behind the others");
+        tokio::time::advance(TURNS_APART * 50).await;
+        assert_eq!(turn("d"), Duration::ZERO, "turns that nobody asked for are not saved up");
+        assert_eq!(turn("e"), TURNS_APART);
     }
 
     #[test]

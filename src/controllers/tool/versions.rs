@@ -47,11 +47,10 @@ pub async fn follow(
     } else {
         ctx.remote.known_versions(at, &id)
     };
-    if let Some(versions) = versions {
-        summarise(status, &versions);
-        deprecate(handle, &id, &versions, connection, ctx).await?;
-    }
-    Ok(ctx.memory.until_look(&looks, period))
+    let Some(versions) = versions else { return Ok(ctx.memory.until_look(&looks, period)) };
+    let turn = tell(status, &versions, visit, &handle.object().uid().unwrap_or_default(), ctx);
+    deprecate(handle, &id, &versions, connection, ctx).await?;
+    Ok(ctx.memory.until_look(&looks, period).min(turn))
 }
 
 /// Under what it is remembered when the versions of a Tool were last read: once for the Tool and its ToolVersions.
@@ -60,10 +59,27 @@ pub fn looks(tool: &Tool) -> String {
     format!("{}/versions", tool.uid().unwrap_or_default())
 }
 
-fn summarise(status: &mut ToolStatus, versions: &[ToolVersion]) {
+/// Puts the summary of the versions into the status. Nobody waits for it where the Tool is Ready already: then it takes its turn
+/// among those of all Tools, so that it does not compete with what somebody waits for where many versions are published at
+/// once. Until the turn, if it is still to come.
+fn tell(status: &mut ToolStatus, versions: &[ToolVersion], visit: Visit, uid: &str, ctx: &Context) -> Duration {
+    let summary = summary(versions);
+    if (&status.latest_version, &status.active_versions) == (&summary.0, &summary.1) {
+        return Duration::MAX;
+    }
+    let turn = if visit.settled { ctx.memory.until_turn(uid) } else { Duration::ZERO };
+    if !turn.is_zero() {
+        return turn;
+    }
+    (status.latest_version, status.active_versions) = summary;
+    Duration::MAX
+}
+
+/// The highest version that is active, and how many are.
+fn summary(versions: &[ToolVersion]) -> (Option<String>, Option<i32>) {
     let active = || versions.iter().filter(|version| !version.deprecated);
-    status.latest_version = active().map(|version| version.version).max().map(|latest| latest.to_string());
-    status.active_versions = i32::try_from(active().count()).ok();
+    let latest = active().map(|version| version.version).max();
+    (latest.map(|latest| latest.to_string()), i32::try_from(active().count()).ok())
 }
 
 /// The active versions that a specifier matches.
@@ -154,13 +170,11 @@ mod tests {
     }
 
     #[test]
-    fn the_status_tells_of_active_versions_only() {
+    fn the_summary_tells_of_active_versions_only() {
         for (there, latest, active) in
             [(&[][..], None, 0), (&[("1.0.0", true)], None, 0), (MIXED, Some("1.10.0".to_owned()), 2)]
         {
-            let mut status = ToolStatus { latest_version: Some("9.9.9".into()), ..ToolStatus::default() };
-            summarise(&mut status, &versions(there));
-            assert_eq!((status.latest_version, status.active_versions), (latest, Some(active)), "{there:?}");
+            assert_eq!(summary(&versions(there)), (latest, Some(active)), "{there:?}");
         }
     }
 
