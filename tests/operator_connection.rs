@@ -112,6 +112,38 @@ fn refused_credentials_stop_all_calls_until_they_are_rotated() {
 }
 
 #[test]
+fn the_end_of_a_key_is_told_in_time_and_its_rotation_ends_the_warning() {
+    const DAY: f64 = 86_400.0;
+    let mut world = World::without_operator("keyends", Setup::default());
+    let put = |world: &World, id: &str, key: &str, age: f64| {
+        world.sandbox.put_aged_key(ACME, id, key, age * DAY, Some((90.0 - age) * DAY)).unwrap();
+    };
+    put(&world, "demo-key-id", &world.api_key(), 80.0);
+    world.start_operator();
+    world.apply(&acme(&world));
+    let expiring = world.reason("Organization", "acme", "CredentialExpiring");
+    assert!(is_ready(&expiring), "it works: {expiring}");
+    assert_eq!(oracle::compute(&expiring), oracle::Kstatus::Current);
+    let ends = field(&expiring, "apiKeyExpiresAt");
+    assert!(message(&expiring).contains(&ends) && message(&expiring).contains("Secret acme-api-key"), "{expiring}");
+    world.until("an Event warns", || world.events("acme").iter().any(|(reason, _)| reason == "CredentialExpiring"));
+    world.apply(&tool("weather", ""));
+    world.ready("Tool", "weather");
+
+    let next = world.canary();
+    put(&world, "second-key", &next, 0.0);
+    world.apply(&secret("acme-api-key", &format!("api-key: {next}, api-key-id: second-key, user-id: demo-user")));
+    let fine = world.reason("Organization", "acme", "Succeeded");
+    assert!(field(&fine, "apiKeyExpiresAt") > ends, "{fine}");
+
+    world.sandbox.deny(ACME, "demo-user", &["Organization:GetAPIKey"]).unwrap();
+    let asked = world.request("Organization", "acme");
+    assert!(is_ready(&asked), "{asked}");
+    assert!(asked["status"].get("apiKeyExpiresAt").is_none(), "who may not see keys is not told: {asked}");
+    world.finish();
+}
+
+#[test]
 fn credentials_are_rotated_without_losing_anything() {
     let world = World::new("rotated");
     let id = weather(&world);

@@ -7,11 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::Shared;
 use super::account::{Account, Asking, Claim, Permit};
 use super::error::Error;
 use super::exchange::{Call, decode, json, segment};
+use super::key::{Key, Known};
 use super::operation::{Class, Operation};
 use super::query::{ListTools, ListVersions};
 use super::reads::{self, Reads, TOOLS_A_CALL};
@@ -19,7 +21,8 @@ use super::revision::{self, PublishRequest, Revision};
 use super::session::Session;
 use super::specifier::Specifier;
 use super::types::{
-    CreateTool, Created, ModifyTool, Published, Tool, ToolPage, ToolVersion, VersionNumber, VersionPage, is_id,
+    ApiKey, ApiKeys, CreateTool, Created, ModifyTool, Published, Tool, ToolPage, ToolVersion, VersionNumber,
+    VersionPage, is_id,
 };
 use super::variables::VariablesDelta;
 
@@ -105,6 +108,32 @@ impl Client {
     /// The next call signs in again, also with credentials that were refused.
     pub fn forget_token(&self) {
         self.session.forget_token();
+    }
+
+    /// How long the key of these credentials lives, if the service tells; asked once a day, or `anew`. It tells only users
+    /// who may see keys. A failure says nothing, and is no reason to hold anything up: what was known stands.
+    pub async fn key(&self, anew: bool) -> Key {
+        let known = self.session.key();
+        if !anew && !known.is_stale(Instant::now()) {
+            return known.key;
+        }
+        let known = match self.list_api_keys().await {
+            Ok(keys) => Known::told(Key::of(&self.session.credentials.api_key_id, &keys), Instant::now()),
+            Err(Error::PermissionDenied { .. }) => Known::told(Key::Untold, Instant::now()),
+            Err(error) => {
+                tracing::debug!(organization = self.account.organization(), %error, "how long the API key lives is not known");
+                known.failed(Instant::now())
+            }
+        };
+        self.session.set_key(known);
+        known.key
+    }
+
+    async fn list_api_keys(&self) -> Result<Vec<ApiKey>, Error> {
+        let operation = Operation::ListApiKeys;
+        let turn = self.turn(operation, Class::Resync).await?;
+        let call = Call { operation, method: Method::GET, path: "/organization/api_key/".to_owned(), body: None };
+        decode(operation, &self.perform(&call, turn, Class::Resync).await?).map(|keys: ApiKeys| keys.api_keys)
     }
 
     /// One tool by its id, together with others that are asked for at the same time. `None` when no read finds it, not even

@@ -11,6 +11,7 @@ mod error;
 mod exchange;
 mod headers;
 mod http;
+mod key;
 mod operation;
 mod outage;
 mod query;
@@ -35,6 +36,7 @@ pub use client::{Client, ClientOptions, SignedInUser};
 pub use endpoint::{AllowedEndpoints, Endpoint, InvalidEndpoint};
 pub use error::{Effect, Error};
 pub use http::{HttpTransport, InvalidTransport};
+pub use key::{ASKED_AGAIN, Key, KeyLife};
 pub use operation::{Class, Operation};
 pub use query::{ListTools, ListVersions};
 pub use reads::TOOLS_A_CALL;
@@ -124,6 +126,21 @@ impl Amigo {
             }
         }
         tokens
+    }
+
+    /// When the keys end that are in use, where the service tells, by endpoint and organization; where there are several, the
+    /// first.
+    #[must_use]
+    pub fn keys(&self) -> BTreeMap<(Endpoint, String), Timestamp> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = BTreeMap::new();
+        for ((endpoint, organization, ..), (session, _)) in sessions.iter() {
+            if let Some(life) = session.key().key.life().filter(|_| Arc::strong_count(session) > 1) {
+                let first = keys.entry((endpoint.clone(), organization.clone())).or_insert(life.ends_at);
+                *first = life.ends_at.min(*first);
+            }
+        }
+        keys
     }
 
     /// A client. Who comes with the same credentials shares one token and its reads.

@@ -23,11 +23,13 @@ pub enum Operation {
     PublishVersion,
     /// `DELETE /tool/{id}/version/{versions}`
     DeprecateVersions,
+    /// `GET /organization/api_key/`
+    ListApiKeys,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SignIn,
         Self::ListTools,
         Self::CreateTool,
@@ -37,6 +39,7 @@ impl Operation {
         Self::ListVersions,
         Self::PublishVersion,
         Self::DeprecateVersions,
+        Self::ListApiKeys,
     ];
 
     /// The name in metrics and messages.
@@ -52,6 +55,7 @@ impl Operation {
             Self::ListVersions => "list_versions",
             Self::PublishVersion => "publish_version",
             Self::DeprecateVersions => "deprecate_versions",
+            Self::ListApiKeys => "list_api_keys",
         }
     }
 
@@ -61,7 +65,7 @@ impl Operation {
         match self {
             Self::SignIn => 5,
             Self::ListTools | Self::ListVersions => 50,
-            Self::PublishVersion => 10,
+            Self::PublishVersion | Self::ListApiKeys => 10,
             Self::CreateTool
             | Self::ModifyTool
             | Self::DeprecateTool
@@ -76,6 +80,8 @@ impl Operation {
         match self {
             Self::SignIn | Self::ListTools | Self::ListVersions => Duration::from_secs(30),
             Self::PublishVersion => Duration::from_secs(660),
+            // Nothing depends on it, and who asks is waited for.
+            Self::ListApiKeys => Duration::from_secs(10),
             Self::CreateTool
             | Self::ModifyTool
             | Self::DeprecateTool
@@ -87,7 +93,7 @@ impl Operation {
     /// Whether the call changes something.
     #[must_use]
     pub const fn writes(self) -> bool {
-        !matches!(self, Self::SignIn | Self::ListTools | Self::ListVersions)
+        !matches!(self, Self::SignIn | Self::ListTools | Self::ListVersions | Self::ListApiKeys)
     }
 }
 

@@ -2,6 +2,7 @@
 //! again for a while: errors, not work, use budgets up.
 
 use std::fmt;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::error::Error;
+use super::key::Known;
 
 /// A token is renewed this long before it ends, or at two thirds of its life when that is shorter.
 const EARLY: Duration = Duration::from_secs(300);
@@ -121,6 +123,7 @@ pub struct Session {
     pub(super) state: Mutex<State>,
     forget: AtomicBool,
     attempts: AtomicU64,
+    key: std::sync::Mutex<Known>,
 }
 
 /// Behind one lock, so that one signs in and the others wait for it.
@@ -150,7 +153,13 @@ impl Session {
     /// Not signed in yet.
     #[must_use]
     pub fn new(credentials: Credentials) -> Self {
-        Self { credentials, state: Mutex::default(), forget: AtomicBool::default(), attempts: AtomicU64::default() }
+        Self {
+            credentials,
+            state: Mutex::default(),
+            forget: AtomicBool::default(),
+            attempts: AtomicU64::default(),
+            key: std::sync::Mutex::default(),
+        }
     }
 
     /// The next call signs in again.
@@ -177,6 +186,16 @@ impl Session {
     pub(super) fn expires_at(&self) -> Option<Timestamp> {
         let state = self.state.try_lock().ok()?;
         state.token.as_ref().filter(|token| token.ends_at > Instant::now()).map(|token| token.expires_at)
+    }
+
+    /// What is known of the key's life.
+    pub(super) fn key(&self) -> Known {
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps what is known of the key's life.
+    pub(super) fn set_key(&self, known: Known) {
+        *self.key.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
     /// Whether nothing would be lost without it: no token, and no refusal that is remembered.

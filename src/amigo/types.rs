@@ -419,6 +419,30 @@ mod foreign {
     }
 }
 
+/// The answer to a list of API keys.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ApiKeys {
+    /// The keys that the user may see: not all, perhaps none.
+    pub api_keys: Vec<ApiKey>,
+}
+
+/// An API key, as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ApiKey {
+    /// What is sent as `x-api-key-id`.
+    #[serde(default)]
+    pub key_id: Option<String>,
+    /// The id of the entry, under which a new key is told.
+    #[serde(default, rename = "_id")]
+    pub id: Option<String>,
+    /// When it is taken no more.
+    #[serde(default, deserialize_with = "time::optional")]
+    pub expires_at: Option<Timestamp>,
+    /// When it was made.
+    #[serde(default, deserialize_with = "time::optional")]
+    pub created_at: Option<Timestamp>,
+}
+
 /// Times as services write them: RFC 3339, and without an offset in UTC.
 mod time {
     use jiff::Timestamp;

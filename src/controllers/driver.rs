@@ -269,9 +269,9 @@ async fn announce<K: Kind>(before: &K, verdict: &Verdict, ctx: &Context) {
     if !is_news(before, verdict) {
         return;
     }
-    let kind = match verdict.state {
-        State::Ready | State::Suspended { .. } => events::Kind::Normal,
-        State::Reconciling | State::Stalled => events::Kind::Warning,
+    let kind = match (verdict.state, verdict.reason) {
+        (State::Ready, Reason::Succeeded) | (State::Suspended { .. }, _) => events::Kind::Normal,
+        (State::Ready | State::Reconciling | State::Stalled, _) => events::Kind::Warning,
     };
     tracing::info!(object = %before.describe(), reason = %verdict.reason, message = %verdict.message, "outcome");
     ctx.events.publish(before, kind, verdict.reason, &verdict.message, ctx.clock.now()).await;

@@ -30,6 +30,8 @@ const NOT_LEADER_LOOK: Duration = Duration::from_secs(10);
 pub enum Outcome {
     /// The service matches the manifest.
     Ready {
+        /// `Succeeded`, or what a person should know of all the same.
+        reason: Reason,
         /// For a person.
         message: String,
         /// When the next look is due.
@@ -87,6 +89,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Nothing is left to do until the next look.
+    pub fn ready(message: impl Into<String>, again: Duration) -> Self {
+        Self::Ready { reason: Reason::Succeeded, message: message.into(), again }
+    }
+
     /// Waits for `reason`.
     pub fn waiting(reason: Reason, message: impl Into<String>) -> Self {
         Self::Waiting { reason, message: message.into() }
@@ -143,7 +150,7 @@ impl Outcome {
     #[must_use]
     pub fn verdict(&self) -> Option<Verdict> {
         let (state, reason, message) = match self {
-            Self::Ready { message, .. } => (State::Ready, Reason::Succeeded, message),
+            Self::Ready { reason, message, .. } => (State::Ready, *reason, message),
             Self::Working { reason, message, .. }
             | Self::Waiting { reason, message }
             | Self::Retrying { reason, message, .. } => (State::Reconciling, *reason, message),
@@ -235,7 +242,11 @@ mod tests {
         let (again, after) = (Duration::ZERO, Duration::ZERO);
         let shown = |state, reason| Some((state, reason));
         let table = [
-            (Outcome::Ready { message: text(), again }, shown(State::Ready, Reason::Succeeded)),
+            (Outcome::ready("text", again), shown(State::Ready, Reason::Succeeded)),
+            (
+                Outcome::Ready { reason: Reason::CredentialExpiring, message: text(), again },
+                shown(State::Ready, Reason::CredentialExpiring),
+            ),
             (Outcome::working(Reason::Publishing, "text", again), shown(State::Reconciling, Reason::Publishing)),
             (Outcome::waiting(Reason::ToolNotFound, "text"), shown(State::Reconciling, Reason::ToolNotFound)),
             (Outcome::retrying("text"), shown(State::Reconciling, Reason::ProgressingWithRetry)),
@@ -262,7 +273,7 @@ mod tests {
             (Outcome::queued("read", again), true),
             (Outcome::Unchanged { again }, true),
             (Outcome::working(Reason::Publishing, "text", again), false),
-            (Outcome::Ready { message: "text".into(), again }, false),
+            (Outcome::ready("text", again), false),
             (Outcome::waiting(Reason::ToolNotFound, "text"), false),
             (Outcome::retrying("text"), false),
             (Outcome::stalled(Reason::NameTaken, "text"), false),

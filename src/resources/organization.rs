@@ -235,6 +235,10 @@ pub struct OrganizationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub user_id: Option<String>,
+    /// When the API key ends, RFC 3339; absent where the service does not tell, as it shows keys only to users who may see them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), extend("format" = "date-time"))]
+    pub api_key_expires_at: Option<String>,
     /// The revision in use: as given, or as detected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "ApiRevision")]

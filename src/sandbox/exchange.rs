@@ -59,6 +59,7 @@ pub(super) fn router(sandbox: Sandbox) -> Router {
             get(call(Operation::ListVersions)).post(call(Operation::PublishVersion)),
         )
         .route("/v1/{organization}/tool/{tool_id}/version/{versions}", delete(call(Operation::DeprecateVersions)))
+        .route("/v1/{organization}/organization/api_key/", get(call(Operation::ListApiKeys)))
         .fallback(|| async { Answer::refusal(StatusCode::NOT_FOUND, "Not Found") })
         .method_not_allowed_fallback(|| async { Answer::refusal(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed") })
         .with_state(sandbox)

@@ -35,13 +35,21 @@ impl Ids {
 
     fn digest(&mut self, what: &str) -> String {
         self.made = self.made.saturating_add(1);
-        let bytes = Sha256::digest(format!("{what}/{}/{}", self.seed, self.made));
-        bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex(&format!("{what}/{}/{}", self.seed, self.made))
     }
+}
+
+/// The id of what has a name already: always the same.
+pub(super) fn id_of(name: &str) -> String {
+    hex(name)[..24].to_owned()
+}
+
+fn hex(text: &str) -> String {
+    Sha256::digest(text).iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

@@ -26,11 +26,13 @@ pub enum Operation {
     PublishVersion,
     /// `DELETE /tool/{tool_id}/version/{versions}`
     DeprecateVersions,
+    /// `GET /organization/api_key/`
+    ListApiKeys,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::SignIn,
         Self::ListTools,
         Self::CreateTool,
@@ -40,6 +42,7 @@ impl Operation {
         Self::ListVersions,
         Self::PublishVersion,
         Self::DeprecateVersions,
+        Self::ListApiKeys,
     ];
 
     /// The name that faults, counters and the log use.
@@ -55,6 +58,7 @@ impl Operation {
             Self::ListVersions => "list-versions",
             Self::PublishVersion => "publish-version",
             Self::DeprecateVersions => "deprecate-versions",
+            Self::ListApiKeys => "list-api-keys",
         }
     }
 
@@ -63,7 +67,7 @@ impl Operation {
     pub const fn limit(self) -> u32 {
         match self {
             Self::SignIn => 5,
-            Self::PublishVersion => 10,
+            Self::PublishVersion | Self::ListApiKeys => 10,
             Self::CreateTool
             | Self::ModifyTool
             | Self::DeprecateTool
@@ -83,6 +87,7 @@ impl Operation {
             Self::ModifyTool | Self::ModifyVariables | Self::PublishVersion | Self::DeprecateVersions => {
                 Some("Tool:ModifyTool")
             }
+            Self::ListApiKeys => Some("Organization:GetAPIKey"),
         }
     }
 
@@ -119,8 +124,8 @@ mod tests {
     #[test]
     fn patterns_name_operations() {
         let named = |pattern: &str| Operation::ALL.into_iter().filter(|o| o.matches(pattern)).count();
-        assert_eq!(named("*"), 9);
-        assert_eq!(named("list-*"), 2);
+        assert_eq!(named("*"), 10);
+        assert_eq!(named("list-*"), 3);
         assert_eq!(named("*-tool"), 3);
         assert_eq!(named("publish-version"), 1);
         assert_eq!(named("publish"), 0);

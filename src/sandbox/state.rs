@@ -119,6 +119,7 @@ impl Organization {
 #[derive(Debug)]
 pub(super) struct Key {
     pub key: String,
+    pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
 }
 

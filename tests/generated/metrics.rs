@@ -128,13 +128,13 @@ struct SignsIn;
 
 impl Transport for SignsIn {
     fn send(&self, request: http::Request<bytes::Bytes>, _: Bounds) -> Exchange<'_> {
-        let token = r#"{"id_token": "token", "expires_at": "2126-01-01T00:00:00Z"}"#;
-        Box::pin(async move {
-            if request.uri().path().ends_with("signin_with_api_key") {
-                Ok(http::Response::builder().header("X-RateLimit-Remaining", "3").body(token.into()).unwrap())
-            } else {
-                Err(TransportError::NotSent("nobody is there".into()))
-            }
+        let answer = match request.uri().path().rsplit_once("/acme").unwrap().1 {
+            "/user/signin_with_api_key" => r#"{"id_token": "token", "expires_at": "2126-01-01T00:00:00Z"}"#,
+            "/organization/api_key/" => r#"{"api_keys": [{"key_id": "id", "expires_at": "2126-01-01T00:00:00Z"}]}"#,
+            _ => return Box::pin(async { Err(TransportError::NotSent("nobody is there".into())) }),
+        };
+        Box::pin(async {
+            Ok(http::Response::builder().header("X-RateLimit-Remaining", "3").body(answer.into()).unwrap())
         })
     }
 }
@@ -147,6 +147,7 @@ async fn organization() -> (Arc<Amigo>, impl Sized) {
     let options = ClientOptions { revision: Revision::Auto, mongo_cluster: None, budget_percent: 100, detected: None };
     let client = amigo.client(&account, credentials, options);
     client.sign_in().await.unwrap();
+    client.key(false).await;
     // Nothing is known of the calls left, so that one goes alone and the other waits.
     let claims = ["one", "two"]
         .map(|key| account.claim(Operation::CreateTool, Class::Interactive, "travel", key, Arc::new(|| {})));

@@ -64,6 +64,7 @@ fn organization_status() -> OrganizationStatus {
         conditions: ready(),
         last_handled_reconcile_at: Some("now".to_owned()),
         user_id: Some("user".to_owned()),
+        api_key_expires_at: Some(TIME.to_owned()),
         api_revision: Some(ApiRevision::R202509),
         effective_resync: Some(Resync::default()),
         held_deprecations: Some(12),

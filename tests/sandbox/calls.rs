@@ -30,6 +30,24 @@ async fn signs_in_with_a_key() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_are_listed_without_what_is_secret_to_those_who_may_see_them() {
+    let client = Client::start(unlimited()).await;
+    client.sandbox.put_aged_key("acme", "second", "secret-value", 86_400.0, Some(60.0)).unwrap();
+    let listed = client.get("/organization/api_key/").await;
+    assert_eq!(listed.status, 200);
+    let keys = listed.body["api_keys"].as_array().unwrap();
+    let ids: Vec<_> = keys.iter().map(|key| key["key_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["demo-key-id", "second"]);
+    assert_eq!(
+        (&keys[1]["created_at"], &keys[1]["expires_at"]),
+        (&json!("2025-07-31T00:00:00Z"), &json!("2025-08-01T00:01:00Z"))
+    );
+    assert!(keys[0]["expires_at"].is_null() && !listed.body.to_string().contains("secret-value"));
+    client.sandbox.deny("acme", "demo-user", &["Organization:GetAPIKey"]).unwrap();
+    assert_eq!(client.get("/organization/api_key/").await.status, 403);
+}
+
+#[tokio::test(start_paused = true)]
 async fn tokens_end() {
     let client = Client::start(Settings { token_seconds: 100.0, ..unlimited() }).await;
     let expires_at = client.sign_in("demo-key").await.body["expires_at"].clone();

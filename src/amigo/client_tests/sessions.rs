@@ -57,6 +57,56 @@ async fn refused_credentials_are_left_alone_for_a_while() {
     client.sign_in().await.unwrap();
 }
 
+/// A list of one key.
+fn keys(key_id: &str, ends_at_minute: i64) -> Reply {
+    let (created, expires) = (at_minute(0).to_string(), at_minute(ends_at_minute).to_string());
+    Reply::Json(200, json!({"api_keys": [{"key_id": key_id, "created_at": created, "expires_at": expires}]}))
+}
+
+const KEYS: &str = "GET /organization/api_key/";
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_the_key_is_asked_for_once_a_day_and_a_failure_takes_nothing_back() {
+    let world = World::new(|sent, before| {
+        let answers = sent.line == KEYS;
+        answers
+            .then(|| if before == 1 { Reply::Lost } else { keys("key-id", if before == 0 { 30_000 } else { 60_000 }) })
+    });
+    let client = world.client();
+    let hours = |hours| tokio::time::advance(Duration::from_hours(hours));
+    for (passes, anew, ends, asked) in [
+        (0, false, 30_000, 1),
+        (23, false, 30_000, 1),
+        (1, false, 30_000, 2),
+        (0, false, 30_000, 2),
+        (1, false, 60_000, 3),
+        (1, false, 60_000, 3),
+        (1, true, 60_000, 4),
+    ] {
+        hours(passes).await;
+        let life = client.key(anew).await.life().unwrap();
+        assert_eq!((life.ends_at, world.count(KEYS)), (at_minute(ends), asked), "{passes} {anew}");
+    }
+    assert_eq!(world.amigo.keys().into_values().collect::<Vec<_>>(), [at_minute(60_000)]);
+    drop(client);
+    assert!(world.amigo.keys().is_empty(), "nobody uses it any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_see_keys_is_not_told_and_not_refused() {
+    for (reply, key) in
+        [(403, Key::Untold), (401, Key::Unknown), (404, Key::Unknown), (500, Key::Unknown), (200, Key::Untold)]
+    {
+        let world = World::new(move |sent, _| {
+            (sent.line == KEYS).then(|| if reply == 200 { keys("other", 9) } else { Reply::Json(reply, json!({})) })
+        });
+        let client = world.client();
+        assert_eq!(client.key(false).await, key, "{reply}");
+        client.sign_in().await.unwrap();
+        assert_eq!(world.count(KEYS), if reply == 401 { 2 } else { 1 }, "{reply}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wrong_key_is_tried_once_however_many_wait() {
     let world = World::new(|_, _| Some(Reply::Json(401, json!({}))));

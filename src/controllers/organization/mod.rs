@@ -5,6 +5,7 @@ mod in_use;
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use secrecy::SecretString;
 
@@ -13,7 +14,7 @@ use super::connection::Established;
 use super::deprecations::{self, Grant};
 use super::driver::{Kind, Visit};
 use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_service_error};
-use crate::amigo::{self, ClientOptions, Credentials, Endpoint, Revision};
+use crate::amigo::{self, ASKED_AGAIN, ClientOptions, Credentials, Endpoint, Key as ApiKey, Revision};
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::object::Handle;
 use crate::kubernetes::watch::{Cache, Change, Key, key};
@@ -63,7 +64,7 @@ impl Kind for Organization {
             // wait.
             ctx.try_all_again(&this.0, &this.1);
         }
-        ready(handle, status, &this, ctx).await
+        ready(handle, status, &this, visit.requested, ctx).await
     }
 
     async fn clean_up(
@@ -145,20 +146,49 @@ async fn ready(
     handle: &mut Handle<Organization>,
     status: &mut OrganizationStatus,
     this: &Key,
+    requested: bool,
     ctx: &Context,
 ) -> Result<Outcome, Interrupt> {
     let limit = handle.object().spec.max_deprecations_per_hour;
-    let verdict = |status: &OrganizationStatus| {
-        let message = signed_in(status, limit);
-        Verdict { state: State::Ready, reason: Reason::Succeeded, message }
+    let secret = handle.object().spec.credentials_ref.name.clone();
+    let key = key_of(this, requested, ctx).await;
+    let expiring = expiring(key, handle.object(), ctx.clock.now());
+    if key != ApiKey::Unknown {
+        status.api_key_expires_at = key.life().map(|life| life.ends_at.to_string());
+    }
+    let verdict = |status: &OrganizationStatus| Verdict {
+        state: State::Ready,
+        reason: if expiring { Reason::CredentialExpiring } else { Reason::Succeeded },
+        message: signed_in(status, expiring.then_some(&secret), limit),
     };
     answer_deprecations(handle, status, this, &verdict, ctx).await?;
     let again = match (is_outage_suspected(this, ctx), status.held_deprecations) {
         (true, _) => OUTAGE_LOOK,
         (false, Some(_)) => HELD_LOOK,
+        (false, None) if key == ApiKey::Unknown => ASKED_AGAIN,
         (false, None) => STALLED_LOOK,
     };
-    Ok(Outcome::Ready { message: verdict(status).message, again })
+    let Verdict { reason, message, .. } = verdict(status);
+    Ok(Outcome::Ready { reason, message, again })
+}
+
+/// What the service tells of the key that is signed in with.
+async fn key_of(this: &Key, requested: bool, ctx: &Context) -> ApiKey {
+    match ctx.connections.get(this) {
+        Some(established) => established.client.key(requested).await,
+        None => ApiKey::Unknown,
+    }
+}
+
+/// Whether it is time to replace the key. While the service does not answer, what was said before stands.
+fn expiring(key: ApiKey, organization: &Organization, now: Timestamp) -> bool {
+    match key {
+        ApiKey::Lives(life) => now >= life.replace_from,
+        ApiKey::Untold => false,
+        ApiKey::Unknown => {
+            organization.condition("Ready").is_some_and(|ready| ready.reason == Reason::CredentialExpiring.as_str())
+        }
+    }
 }
 
 /// Whether no call has found the service working for a while.
@@ -166,9 +196,14 @@ fn is_outage_suspected(this: &Key, ctx: &Context) -> bool {
     ctx.connections.get(this).is_some_and(|established| established.client.account().is_outage_suspected())
 }
 
-/// The message of a Ready Organization, with what is held.
-fn signed_in(status: &OrganizationStatus, limit: i32) -> String {
-    let signed_in = format!("signed in as user {}", status.user_id.as_deref().unwrap_or_default());
+/// The message of a Ready Organization, with what is held, and with the Secret whose key ends soon.
+fn signed_in(status: &OrganizationStatus, expiring: Option<&String>, limit: i32) -> String {
+    let mut signed_in = format!("signed in as user {}", status.user_id.as_deref().unwrap_or_default());
+    if let (Some(secret), Some(ends)) = (expiring, &status.api_key_expires_at) {
+        signed_in += &format!(
+            "; its API key ends at {ends}: make a new one and put it into Secret {secret}, where it is used at once"
+        );
+    }
     let Some(held) = status.held_deprecations else { return signed_in };
     let used = status.last_handled_confirmation.as_deref() == Some(held.to_string().as_str());
     let first = if used { " (remove the annotation of this value first: it was used)" } else { "" };
@@ -303,5 +338,62 @@ fn sign_in_failed(error: amigo::Error) -> Interrupt {
         )
         .into(),
         other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::amigo::KeyLife;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn organization(reason: Reason) -> Organization {
+        let ready = Condition {
+            type_: "Ready".into(),
+            status: "True".into(),
+            reason: reason.as_str().into(),
+            message: String::new(),
+            observed_generation: None,
+            last_transition_time: Time(at(0)),
+        };
+        let spec = serde_json::from_value(json!({"organization": "acme", "credentialsRef": {"name": "key"}})).unwrap();
+        let status = OrganizationStatus { conditions: vec![ready], ..OrganizationStatus::default() };
+        Organization { status: Some(status), ..Organization::new("acme", spec) }
+    }
+
+    #[test]
+    fn a_key_is_told_of_in_time_and_no_answer_changes_nothing() {
+        use Reason::{CredentialExpiring, Succeeded};
+        let lives = ApiKey::Lives(KeyLife { ends_at: at(90), replace_from: at(76) });
+        for (key, before, now, expected) in [
+            (lives, Succeeded, 75, false),
+            (lives, Succeeded, 76, true),
+            (lives, CredentialExpiring, 75, false),
+            (lives, CredentialExpiring, 91, true),
+            (ApiKey::Untold, CredentialExpiring, 80, false),
+            (ApiKey::Unknown, CredentialExpiring, 80, true),
+            (ApiKey::Unknown, Succeeded, 80, false),
+        ] {
+            assert_eq!(expiring(key, &organization(before), at(now)), expected, "{key:?} {before:?} {now}");
+        }
+    }
+
+    #[test]
+    fn the_message_names_the_end_of_the_key_and_the_secret() {
+        let ends = Some("2026-12-01T00:00:00Z".to_owned());
+        let status = OrganizationStatus { user_id: Some("me".into()), api_key_expires_at: ends, ..Default::default() };
+        assert_eq!(signed_in(&status, None, 10), "signed in as user me");
+        let message = signed_in(&status, Some(&"acme-api-key".to_owned()), 10);
+        assert!(
+            message.contains("ends at 2026-12-01T00:00:00Z") && message.contains("Secret acme-api-key"),
+            "{message}"
+        );
     }
 }

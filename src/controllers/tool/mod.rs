@@ -67,7 +67,7 @@ impl Kind for Tool {
         let again = versions::follow(handle, status, visit, &connection, ctx).await?;
         let tool = status.tool_id.clone().unwrap_or_default();
         let name = status.name.clone().unwrap_or_default();
-        Ok(Outcome::Ready { message: format!("tool {name} ({tool}) is as the manifest says"), again })
+        Ok(Outcome::ready(format!("tool {name} ({tool}) is as the manifest says"), again))
     }
 
     async fn clean_up(handle: &mut Handle<Self>, status: &mut ToolStatus, ctx: &Context) -> Result<Outcome, Interrupt> {

@@ -426,7 +426,7 @@ impl Sync<'_> {
         let again = self.until_rewrite(uid, status);
         let count = status.variables.len();
         let message = format!("{count} {} in the service", if count == 1 { "variable is" } else { "variables are" });
-        Outcome::Ready { message, again }
+        Outcome::ready(message, again)
     }
 
     /// How long until everything is sent again, because values cannot be read back.

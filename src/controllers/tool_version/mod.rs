@@ -93,7 +93,7 @@ impl Kind for ToolVersion {
         let visit = Look { tool_id: &tool_id, flight, age, class, requested: visit.requested, now };
         let outcome = look(handle, status, &visit, &tool, &connection, ctx).await?;
         Ok(match outcome {
-            Outcome::Ready { message, .. } => Outcome::Ready { message, again: ctx.memory.until_look(&looks, period) },
+            Outcome::Ready { message, .. } => Outcome::ready(message, ctx.memory.until_look(&looks, period)),
             other => other,
         })
     }
@@ -459,9 +459,7 @@ fn standing(object: &ToolVersion, version: &RemoteVersion, tool_id: &str) -> Out
             Reason::CommitMismatch,
             format!("version {number} was built from commit {built}, not from {expected}; publish another version"),
         ),
-        _ => {
-            Outcome::Ready { message: format!("version {number} of tool {tool_id} is published"), again: Duration::MAX }
-        }
+        _ => Outcome::ready(format!("version {number} of tool {tool_id} is published"), Duration::MAX),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use procfs::WithCurrentSystemInfo;
@@ -15,7 +16,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::Unit;
 use tokio_util::task::TaskTracker;
 
-use crate::amigo::{Account, Amigo, BudgetState, Class, Operation};
+use crate::amigo::{Account, Amigo, BudgetState, Class, Endpoint, Operation};
 use crate::kubernetes::watch::{Cache, Watchable};
 use crate::resources::{CommonStatus, Organization, Reason, Resource, Tool, ToolEnvSecret, ToolVersion};
 
@@ -133,7 +134,7 @@ fn state(conditions: &[Condition]) -> State {
     }
 }
 
-/// The budgets of the organizations that are in use, and the tokens that serve there.
+/// The budgets of the organizations that are in use, and when the tokens and keys end that serve there.
 pub struct Budgets(pub Arc<Amigo>);
 
 impl fmt::Debug for Budgets {
@@ -166,7 +167,10 @@ impl Collector for Budgets {
         let help = "Calls that the service has left for the organization, as its last answer told";
         family("amigo_api_rate_limit_remaining", help, None, &|it| it.remaining.map(count))?;
         Self::waiting(&mut encoder, &budgets)?;
-        self.tokens(&mut encoder)
+        let help = "When the token that calls are made with ends";
+        Self::ends(&mut encoder, "amigo_token_expiry_timestamp", help, self.0.tokens())?;
+        let help = "When the first of the API keys in use ends, where the service tells";
+        Self::ends(&mut encoder, "amigo_api_key_expiry_timestamp", help, self.0.keys())
     }
 }
 
@@ -194,11 +198,15 @@ impl Budgets {
         Ok(())
     }
 
-    /// When the tokens end.
-    fn tokens(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let (help, unit) = ("When the token that calls are made with ends", Some(&Unit::Seconds));
-        let mut metric = encoder.encode_descriptor("amigo_token_expiry_timestamp", help, unit, MetricType::Gauge)?;
-        for ((endpoint, organization), ends) in self.0.tokens() {
+    /// When something of an organization ends.
+    fn ends(
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        ends: BTreeMap<(Endpoint, String), Timestamp>,
+    ) -> fmt::Result {
+        let mut metric = encoder.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        for ((endpoint, organization), ends) in ends {
             let labels = [("endpoint", endpoint.to_string()), ("organization", organization)];
             gauge(&mut metric, &labels, ends.as_second())?;
         }

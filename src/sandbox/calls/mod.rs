@@ -1,6 +1,7 @@
 //! The calls of the API: what each does to the state. Form has been checked before ([`super::validate`],
 //! [`super::query`]); faults, limits and the log stand around them ([`super::exchange`]).
 
+mod keys;
 mod publish;
 mod tools;
 mod underway;
@@ -81,6 +82,7 @@ fn at_once(state: &mut State, inbound: &Inbound, view: View, now: &Moment) -> Ou
         Operation::ModifyVariables => variables::modify(state, &caller, inbound, now),
         Operation::ListVersions => versions::list(state, inbound, view, now),
         Operation::DeprecateVersions => versions::deprecate(state, &caller, inbound, now),
+        Operation::ListApiKeys => keys::list(state, &caller, inbound),
         Operation::SignIn | Operation::PublishVersion | Operation::DeprecateTool => Err(Answer::not_found("Call")),
     }
 }

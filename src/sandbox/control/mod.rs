@@ -5,13 +5,14 @@ mod by_hand;
 mod routes;
 mod view;
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use super::access::later;
 use super::faults::Fault;
 use super::journal::{Counters, Exchange};
 use super::operation::Operation;
-use super::settings::Settings;
+use super::settings::{Settings, seconds};
 use super::state::{Key, Organization, Project, State, User};
 use super::{Account, Sandbox};
 
@@ -43,9 +44,10 @@ impl State {
 impl Sandbox {
     /// Makes the organization, the key and the user of an account, where they are missing.
     pub fn put_account(&self, account: &Account) {
+        let now = self.moment().time;
         let state = &mut *self.state();
         let organization = state.organizations.entry(account.organization.clone()).or_default();
-        let key = Key { key: account.api_key.clone(), expires_at: None };
+        let key = Key { key: account.api_key.clone(), created_at: now, expires_at: None };
         organization.keys.insert(account.api_key_id.clone(), key);
         organization.users.entry(account.user_id.clone()).or_default();
     }
@@ -76,8 +78,24 @@ impl Sandbox {
 
     /// Makes a key, or replaces one of this id. With `lives_seconds` it expires.
     pub fn put_key(&self, organization: &str, key_id: &str, key: &str, lives_seconds: Option<f64>) -> Done {
+        self.put_aged_key(organization, key_id, key, 0.0, lives_seconds)
+    }
+
+    /// Makes a key that looks as if it had been made `age_seconds` ago, or replaces one of this id. With `lives_seconds` it
+    /// expires that long from now.
+    pub fn put_aged_key(
+        &self,
+        organization: &str,
+        key_id: &str,
+        key: &str,
+        age_seconds: f64,
+        lives_seconds: Option<f64>,
+    ) -> Done {
         let now = self.moment().time;
-        let key = Key { key: key.to_owned(), expires_at: lives_seconds.map(|seconds| later(now, seconds)) };
+        let age = SignedDuration::try_from(seconds(age_seconds)).unwrap_or_default();
+        let created_at = now.saturating_sub(age).unwrap_or(now);
+        let expires_at = lives_seconds.map(|seconds| later(now, seconds));
+        let key = Key { key: key.to_owned(), created_at, expires_at };
         self.state().controlled(organization)?.keys.insert(key_id.to_owned(), key);
         Ok(())
     }

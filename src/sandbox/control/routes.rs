@@ -167,6 +167,8 @@ async fn use_up(
 struct KeyBody {
     key: String,
     #[serde(default)]
+    age_seconds: f64,
+    #[serde(default)]
     lives_seconds: Option<f64>,
 }
 
@@ -175,7 +177,7 @@ async fn put_key(
     Path((organization, id)): Two,
     Json(body): Json<KeyBody>,
 ) -> Done<StatusCode> {
-    sandbox.put_key(&organization, &id, &body.key, body.lives_seconds).map(|()| DONE)
+    sandbox.put_aged_key(&organization, &id, &body.key, body.age_seconds, body.lives_seconds).map(|()| DONE)
 }
 
 async fn revoke_key(Extracted(sandbox): Handle, Path((organization, id)): Two) -> Done<StatusCode> {

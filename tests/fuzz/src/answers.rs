@@ -8,8 +8,8 @@ use std::time::Duration;
 use amigo_operator::amigo::transport::{Bounds, Exchange, Transport, TransportError};
 use amigo_operator::amigo::types::{Branch, BumpType, CreateTool, ModifyTool};
 use amigo_operator::amigo::{
-    Amigo, Claim, Class, Client, ClientOptions, Credentials, Effect, Endpoint, Error, NoObserver, Operation, Permit,
-    PublishRequest, Revision, Specifier, VariablesDelta,
+    Amigo, Claim, Class, Client, ClientOptions, Credentials, Effect, Endpoint, Error, Key, NoObserver, Operation,
+    Permit, PublishRequest, Revision, Specifier, VariablesDelta,
 };
 use amigo_operator::clock::Clock;
 use bytes::Bytes;
@@ -118,6 +118,11 @@ async fn call(client: &Client, operation: Operation) -> Result<Vec<String>, Erro
             let versions = Specifier::parse("==1.2.3").unwrap();
             client.deprecate_versions(permit(operation), ID, &versions).await.map(|()| Vec::new())
         }
+        Operation::ListApiKeys => match client.key(true).await {
+            Key::Lives(life) => Ok(vec![life.ends_at.as_second().to_string()]),
+            // That it cannot be read is told nobody: nothing depends on it.
+            Key::Untold | Key::Unknown => Ok(Vec::new()),
+        },
     }
 }
 
@@ -148,6 +153,9 @@ fn property(operation: Operation, bytes: &[u8]) {
 
 /// What was found stands in the answer, and the answer was a success that says so.
 fn assert_found(operation: Operation, status: u16, body: &[u8], found: &[String]) {
+    if operation == Operation::ListApiKeys && found.is_empty() {
+        return;
+    }
     assert!((200..300).contains(&status), "{status}");
     let json = serde_json::from_slice::<Value>(body);
     let field = match operation {
@@ -156,6 +164,7 @@ fn assert_found(operation: Operation, status: u16, body: &[u8], found: &[String]
         Operation::CreateTool => "id",
         Operation::PublishVersion => "new_version",
         Operation::SignIn => return assert!(json.unwrap()["id_token"].is_string()),
+        Operation::ListApiKeys => return assert!(json.unwrap()["api_keys"].is_array()),
         _ => return,
     };
     let json = json.unwrap_or_else(|error| panic!("nothing can be found in what is no JSON: {error}"));
@@ -245,6 +254,17 @@ target!(
         b"200\n\n{\"tool_versions\": [{\"id\": \"../../x\", \"version\": {\"major\": 1.5}, \"deprecated\": false}]}",
     ]),
     |bytes: &[u8]| property(Operation::ListVersions, bytes)
+);
+
+target!(
+    /// A list of API keys.
+    any_list_of_api_keys, 1_000,
+    &seeds(&[
+        b"200\n\n{\"api_keys\": [{\"_id\": \"0123456789abcdef01234567\", \"key_id\": \"id\", \"created_at\": \"2025-07-26T05:36:03Z\", \"expires_at\": \"2025-08-26T05:36:03\"}]}",
+        b"200\n\n{\"api_keys\": [{\"key_id\": \"id\", \"created_at\": \"9999-12-31T23:59:59Z\", \"expires_at\": \"-009999-01-01T00:00:00Z\"}]}",
+        b"200\n\n{\"api_keys\": []}",
+    ]),
+    |bytes: &[u8]| property(Operation::ListApiKeys, bytes)
 );
 
 target!(
