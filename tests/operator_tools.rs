@@ -4,11 +4,13 @@
 
 mod support;
 
-use amigo_operator::sandbox::{NewTool, Operation, ToolEdit};
+use std::collections::BTreeMap;
+
+use amigo_operator::sandbox::{NewTool, Operation, Settings, ToolEdit};
 use serde_json::json;
 
 use support::manifests::{DESCRIPTION, acme, all, bare_tool, env, organization, tool, variables, version};
-use support::{ACME, World, field, has_reason, message};
+use support::{ACME, Setup, World, field, has_reason, message};
 
 /// A tool that somebody made in the service, with a mark or without.
 fn by_hand(world: &World, mark: Option<&str>) -> String {
@@ -349,5 +351,25 @@ fn held_deprecations_are_still_held_after_a_restart() {
     world.until("they are deprecated", || world.tool("weather").active_versions() == ["1.0.3"]);
     assert_eq!(world.sandbox.calls(Operation::DeprecateVersions), 1);
     world.ready("Tool", "weather");
+    world.finish();
+}
+
+#[test]
+fn a_tool_that_is_deleted_while_it_waits_for_its_create_is_never_made_and_leaves_its_place() {
+    let limits = BTreeMap::from([(Operation::CreateTool, 2)]);
+    let service = Settings { limits, ..Setup::default().service };
+    let world = World::with("waitsgone", Setup { service, ..Setup::default() });
+    world.apply(&all([acme(&world), tool("first", "")]));
+    world.ready("Tool", "first");
+    world.apply(&tool("second", "deletionPolicy: Deprecate"));
+    world.reason("Tool", "second", "QueuedForBudget");
+    world.apply(&tool("third", ""));
+    world.reason("Tool", "third", "QueuedForBudget");
+    world.delete("Tool", "second");
+    world.gone("Tool", "second");
+    world.ready("Tool", "third");
+    let names: Vec<_> = world.sandbox.tools(ACME).into_iter().map(|tool| tool.name).collect();
+    assert_eq!(names, ["first", "third"]);
+    assert_eq!(world.sandbox.calls(Operation::CreateTool), 2, "one a minute, and none for who has gone");
     world.finish();
 }
