@@ -147,17 +147,19 @@ fn standing(organization: &Organization, established: bool) -> Standing {
 /// Finds the Organization of `tool` and the connection to it; otherwise the outcome of whoever asks.
 pub async fn connect(ctx: &Context, tool: &Tool) -> Result<Connection, Interrupt> {
     let Some(key) = organization_key(tool, ctx.settings.default_organization.as_ref()) else {
-        let message = "`spec.organizationRef` is absent and the operator has no default organization";
+        let message = "`spec.organizationRef` is absent and the operator has no default organization; name one there";
         return Err(Outcome::waiting(Reason::OrganizationNotFound, message).into());
     };
     let name = format!("{}/{}", key.0, key.1);
     let Some(object) = ctx.organizations.get(&key.0, &key.1) else {
-        let message = format!("Organization {name} does not exist");
+        let message = format!("Organization {name} does not exist; apply it, or correct `spec.organizationRef`");
         return Err(Outcome::waiting(Reason::OrganizationNotFound, message).into());
     };
     let namespace = tool.namespace().unwrap_or_default();
     if !is_allowed(ctx, &object, &namespace).await? {
-        let message = format!("Organization {name} does not allow Tools of namespace {namespace}");
+        let message = format!(
+            "Organization {name} does not allow Tools of namespace {namespace}; its owner does so with `spec.allowedNamespaces`"
+        );
         return Err(Outcome::waiting(Reason::NamespaceNotAllowed, message).into());
     }
     let established = ctx.connections.get(&key);

@@ -111,7 +111,7 @@ async fn establish(
     if anew {
         client.forget_token();
     }
-    let user = client.sign_in().await.map_err(sign_in_failed)?;
+    let user = client.sign_in().await.map_err(|error| sign_in_failed(error, &spec.organization))?;
     client.look().await;
     status.user_id = Some(user.user_id.clone());
     status.api_revision = Some(revision_in_use(spec.api_revision, account.detected_revision()));
@@ -325,7 +325,7 @@ const fn revision_in_use(given: ApiRevision, detected: Option<Revision>) -> ApiR
 }
 
 /// What a failed sign-in means for the Organization itself.
-fn sign_in_failed(error: amigo::Error) -> Interrupt {
+fn sign_in_failed(error: amigo::Error, organization: &str) -> Interrupt {
     match error {
         amigo::Error::CredentialsRefused { .. } => Outcome::stalled(
             Reason::CredentialsRefused,
@@ -334,7 +334,10 @@ fn sign_in_failed(error: amigo::Error) -> Interrupt {
         .into(),
         amigo::Error::Status { status: 404, .. } => Outcome::stalled(
             Reason::InvalidSpec,
-            "the service does not know the organization that `spec.organization` names",
+            format!(
+                "the service does not know the organization {organization} of `spec.organization`; that cannot be changed: apply \
+                 another object with the right name, or correct `spec.endpoint`"
+            ),
         )
         .into(),
         other => other.into(),

@@ -484,7 +484,8 @@ fn is_adrift(tool: &Tool) -> bool {
 /// The remote tool that the objects of a Tool work on, or why they must wait.
 pub fn target(tool: Option<&Arc<Tool>>, namespace: &str, name: &str) -> Result<(Arc<Tool>, String), Outcome> {
     let Some(tool) = tool else {
-        return Err(Outcome::waiting(Reason::ToolNotFound, format!("Tool {namespace}/{name} does not exist")));
+        let message = format!("Tool {namespace}/{name} does not exist; apply it, or correct `spec.toolRef.name`");
+        return Err(Outcome::waiting(Reason::ToolNotFound, message));
     };
     let reason = tool.condition("Ready").map(|c| c.reason.clone()).unwrap_or_default();
     match tool.status.as_ref().and_then(|status| status.tool_id.clone()) {

@@ -395,11 +395,7 @@ impl Sync<'_> {
         status.variables.clone_from(&share.variables);
         status.synced_generation = handle.object().metadata.generation;
         status.synced_secrets.clone_from(&own.resolved.secrets);
-        if let Some(time) = self.ctx.sent.time(&own.uid) {
-            status.last_sync_time = Some(time.to_string());
-        } else if status.last_sync_time.is_none() {
-            status.last_sync_time = Some(self.ctx.clock.now().to_string());
-        }
+        status.last_sync_time = last_sync_time(status, self.ctx.sent.time(&own.uid), self.ctx.clock.now());
         problem(&share.problems).unwrap_or_else(|| self.ready(&own.uid, status))
     }
 
@@ -438,6 +434,12 @@ impl Sync<'_> {
         let period = SignedDuration::try_from(jittered(uid, seconds(period))).unwrap_or(SignedDuration::MAX);
         Duration::try_from(period - self.ctx.clock.now().duration_since(last)).unwrap_or(Duration::ZERO)
     }
+}
+
+/// When the variables were last sent: as this process knows, or as the status says. Those that were there already count from now.
+fn last_sync_time(status: &ToolEnvSecretStatus, sent: Option<Timestamp>, now: Timestamp) -> Option<String> {
+    let known = sent.map(|sent| sent.to_string()).or_else(|| status.last_sync_time.clone());
+    known.or_else(|| (!status.variables.is_empty()).then(|| now.to_string()))
 }
 
 /// Adds variables that are about to be sent for the first time to what the status names; whether there are any. Until they
@@ -570,6 +572,24 @@ const fn gravity(reason: Reason) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_was_sent_where_no_variable_is_there() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let some = vec![SyncedVariable { name: "A".into(), visibility: Visibility::Plain }];
+        for (variables, before, sent, expected) in [
+            (vec![], None, None, None),
+            (some.clone(), None, None, Some(at(9))),
+            (some.clone(), Some(at(3)), None, Some(at(3))),
+            (some, Some(at(3)), Some(at(5)), Some(at(5))),
+            (vec![], Some(at(3)), None, Some(at(3))),
+        ] {
+            let last_sync_time = before.map(|before: Timestamp| before.to_string());
+            let status = ToolEnvSecretStatus { variables, last_sync_time, ..ToolEnvSecretStatus::default() };
+            let expected = expected.map(|at: Timestamp| at.to_string());
+            assert_eq!(super::last_sync_time(&status, sent, at(9)), expected, "{status:?} {sent:?}");
+        }
+    }
 
     #[test]
     fn what_is_about_to_be_sent_does_not_count_as_sent() {
