@@ -151,8 +151,8 @@ async fn ready(
 ) -> Result<Outcome, Interrupt> {
     let limit = handle.object().spec.max_deprecations_per_hour;
     let secret = handle.object().spec.credentials_ref.name.clone();
-    let key = key_of(this, requested, ctx).await;
-    let expiring = expiring(key, handle.object(), ctx.clock.now());
+    let (key, now) = key_of(this, requested, ctx).await;
+    let expiring = expiring(key, handle.object(), now);
     if key != ApiKey::Unknown {
         status.api_key_expires_at = key.life().map(|life| life.ends_at.to_string());
     }
@@ -172,11 +172,11 @@ async fn ready(
     Ok(Outcome::Ready { reason, message, again })
 }
 
-/// What the service tells of the key that is signed in with.
-async fn key_of(this: &Key, requested: bool, ctx: &Context) -> ApiKey {
+/// What the service tells of the key that is signed in with, and the time by the service's own clock.
+async fn key_of(this: &Key, requested: bool, ctx: &Context) -> (ApiKey, Timestamp) {
     match ctx.connections.get(this) {
-        Some(established) => established.client.key(requested).await,
-        None => ApiKey::Unknown,
+        Some(Established { client, .. }) => (client.key(requested).await, client.service_time()),
+        None => (ApiKey::Unknown, ctx.clock.now()),
     }
 }
 
