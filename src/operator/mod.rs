@@ -1,5 +1,6 @@
 //! The process: settings, the leader lease, watches, health and metrics, and its orderly end.
 
+pub mod certificate;
 pub mod docs;
 pub mod http;
 pub mod logs;

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +12,6 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum_server::tls_rustls::RustlsConfig;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use k8s_openapi::api::authorization::v1::{NonResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
 use kube::api::PostParams;
@@ -22,6 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::certificate::Certificate;
 use crate::kubernetes::object::bounded;
 
 /// How long an answer of the API server is believed: a scrape is made every half minute as a rule, and a permission that is
@@ -35,38 +34,6 @@ const KEPT: usize = 256;
 /// each time must not take their turns.
 const REVIEWS_AT_ONCE: usize = 2;
 
-/// How often the certificate is read anew: whoever renews it replaces the files.
-const RELOADED: Duration = Duration::from_secs(300);
-
-/// Where the certificate of the metrics is.
-#[derive(Debug, Clone)]
-pub enum Certificate {
-    /// In files, as `tls.crt` and `tls.key` of a Secret that is mounted. Read again now and then.
-    Files {
-        /// The chain, PEM.
-        chain: PathBuf,
-        /// The private key, PEM.
-        key: PathBuf,
-    },
-    /// Made at the start, and signed by nobody: the traffic is encrypted, the server not proved.
-    SelfSigned,
-}
-
-impl Certificate {
-    async fn load(&self) -> Result<RustlsConfig, String> {
-        let loaded = match self {
-            Self::Files { chain, key } => RustlsConfig::from_pem_file(chain, key).await,
-            Self::SelfSigned => {
-                let made = rcgen::generate_simple_self_signed(["amigo-operator".to_owned(), "localhost".to_owned()])
-                    .map_err(|error| format!("a certificate cannot be made: {error}"))?;
-                let (chain, key) = (made.cert.pem().into_bytes(), made.signing_key.serialize_pem().into_bytes());
-                RustlsConfig::from_pem(chain, key).await
-            }
-        };
-        loaded.map_err(|error| format!("the certificate of the metrics cannot be read: {error}"))
-    }
-}
-
 /// Serves `router` over TLS to those who may read it, until the process ends. Fails when the certificate cannot be had.
 pub async fn serve(
     listener: TcpListener,
@@ -75,23 +42,11 @@ pub async fn serve(
     router: Router,
 ) -> Result<(), String> {
     let config = certificate.load().await?;
-    if let Certificate::Files { chain, key } = certificate {
-        tokio::spawn(reload(config.clone(), chain, key));
-    }
     let gate = Gate { client, known: Arc::default(), reviews: Arc::new(Semaphore::new(REVIEWS_AT_ONCE)) };
     let router = router.layer(middleware::from_fn_with_state(gate, admit));
     let server = axum_server::from_tcp_rustls(listener, config).map_err(|error| error.to_string())?;
     tokio::spawn(server.serve(router.into_make_service()));
     Ok(())
-}
-
-async fn reload(config: RustlsConfig, chain: PathBuf, key: PathBuf) {
-    loop {
-        tokio::time::sleep(RELOADED).await;
-        if let Err(error) = config.reload_from_pem_file(&chain, &key).await {
-            tracing::warn!(%error, "the certificate of the metrics cannot be read anew; the one before serves on");
-        }
-    }
 }
 
 /// What the API server has answered, by the digest of token and path.

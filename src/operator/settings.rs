@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::secure::Certificate;
+use super::certificate::{Certificate, Files};
 use crate::amigo::AllowedEndpoints;
 use crate::kubernetes::secrets::Access;
 use crate::kubernetes::watch::Key;
@@ -40,7 +40,7 @@ pub struct Settings {
     pub metrics_listen: Option<SocketAddr>,
 
     /// PEM file of the certificate chain of `--metrics-listen`. Default: a certificate that is made at the start, and signed by
-    /// nobody.
+    /// nobody. Files that are replaced are used within ten seconds.
     #[arg(
         long,
         env = "AMIGO_METRICS_CERT_FILE",
@@ -113,7 +113,7 @@ impl Settings {
     #[must_use]
     pub fn metrics_certificate(&self) -> Certificate {
         match (&self.metrics_cert_file, &self.metrics_key_file) {
-            (Some(chain), Some(key)) => Certificate::Files { chain: chain.clone(), key: key.clone() },
+            (Some(chain), Some(key)) => Certificate::Files(Files { chain: chain.clone(), key: key.clone() }),
             _ => Certificate::SelfSigned,
         }
     }
