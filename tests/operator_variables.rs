@@ -120,6 +120,57 @@ fn only_labelled_secrets_are_read_where_that_is_asked_for() {
     }
 }
 
+/// The operator's own role, but no Secrets.
+const WITHOUT_SECRETS: &str = "\
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: amigo-operator}
+rules:
+- {apiGroups: [amigo.ai], resources: ['*'], verbs: [get, list, watch, patch, update]}
+- {apiGroups: [events.k8s.io], resources: [events], verbs: [create]}";
+
+#[test]
+fn a_secret_that_the_operator_may_not_read_is_told_of_with_what_grants_it() {
+    let flags = vec!["--secret-access=poll".into(), "--secret-poll-seconds=1".into()];
+    let mut world = World::without_operator("denied", Setup { flags, ..Setup::default() });
+    world.expect_refusals();
+    world.permit_instead(WITHOUT_SECRETS);
+    world.start_operator();
+    let grant = |secret: &str| {
+        let (role, name) = (format!("{secret}-reader"), format!("--resource-name={secret}"));
+        world.kubectl(&["create", "role", &role, "--verb=get", "--resource=secrets", &name]);
+        world.bind_here(&role);
+    };
+    world.apply(&all([acme(&world), tool("weather", "")]));
+    let denied = message(&world.reason("Organization", "acme", "SecretAccessDenied"));
+    let (namespace, names) = (&world.namespace, format!("`secrets.names.{}`", world.namespace));
+    for part in
+        ["Secret acme-api-key", "`get`", &format!("in namespace {namespace} must"), &names, "cannot get resource"]
+    {
+        assert!(denied.contains(part), "{part} in {denied}");
+    }
+    world.until("an Event tells", || world.events("acme").iter().any(|(reason, _)| reason == "SecretAccessDenied"));
+    assert_eq!(world.calls(), 0);
+    grant("acme-api-key");
+    let id = field(&world.ready("Tool", "weather"), "toolId");
+
+    let value = world.canary();
+    let spec = env_from_key("API_KEY", "credentials", "token").replace(']', ", {name: UNITS, value: metric}]");
+    world.apply(&all([secret("credentials", &format!("token: {value}")), variables("weather", &spec)]));
+    let denied = message(&world.reason("ToolEnvSecret", "weather", "SecretAccessDenied"));
+    assert!(denied.contains("Secret credentials") && denied.contains(&names), "{denied}");
+    assert_eq!(world.variable(&id, "UNITS").as_deref(), Some("metric"), "the rest is sent");
+    grant("credentials");
+    world.ready("ToolEnvSecret", "weather");
+    assert_eq!(world.variable(&id, "API_KEY"), Some(value.clone()));
+
+    world.kubectl(&["delete", "role", "credentials-reader"]);
+    world.edit("ToolEnvSecret", "weather", &json!({"deletionPolicy": "Retain"}));
+    world.reason("ToolEnvSecret", "weather", "SecretAccessDenied");
+    assert_eq!(world.variable(&id, "API_KEY"), Some(value), "what was there stays");
+    world.finish();
+}
+
 #[test]
 fn several_objects_are_sent_as_one_delta() {
     let world = World::new("delta");

@@ -162,6 +162,16 @@ impl Outcome {
     }
 }
 
+/// What a named obstacle means. What is waited for tells when it comes, a Secret for one; a permission does not, and the read is
+/// tried again.
+#[must_use]
+pub fn of_obstacle(reason: Reason, message: String) -> Outcome {
+    match reason {
+        Reason::SecretAccessDenied => Outcome::Retrying { reason, message, after: Duration::ZERO },
+        _ => Outcome::Waiting { reason, message },
+    }
+}
+
 /// What ends a reconcile before its last line.
 #[derive(Debug, thiserror::Error)]
 pub enum Interrupt {
@@ -263,6 +273,23 @@ mod tests {
             let verdict = outcome.verdict();
             assert!(verdict.as_ref().is_none_or(|verdict| verdict.message == "text"), "{outcome:?}");
             assert_eq!(verdict.map(|verdict| (verdict.state, verdict.reason)), expected, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_comes_is_waited_for_and_a_permission_is_tried_for() {
+        for (reason, tried) in [
+            (Reason::SecretAccessDenied, true),
+            (Reason::SecretNotFound, false),
+            (Reason::SecretNotLabelled, false),
+            (Reason::SecretKeyNotFound, false),
+        ] {
+            let outcome = of_obstacle(reason, "text".into());
+            assert_eq!(matches!(outcome, Outcome::Retrying { .. }), tried, "{outcome:?}");
+            assert_eq!(
+                outcome.verdict().map(|verdict| (verdict.state, verdict.reason)),
+                Some((State::Reconciling, reason))
+            );
         }
     }
 

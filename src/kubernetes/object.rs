@@ -41,6 +41,20 @@ pub enum Error {
     NotLeader,
 }
 
+impl Error {
+    /// What the API server says of a permission that is missing, if it is that.
+    #[must_use]
+    pub fn denial(&self) -> Option<&str> {
+        match self {
+            Self::Server(error) => match &**error {
+                kube::Error::Api(status) if status.is_forbidden() => Some(&status.message),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
 /// What the API server said, without the answer's innards.
 fn said(error: &kube::Error) -> String {
     match error {

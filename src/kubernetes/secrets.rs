@@ -54,6 +54,13 @@ pub enum Found {
     Here(Box<Secret>),
     /// It exists, and must not be read for want of the [`LABEL`].
     Unlabelled,
+    /// The server does not let the operator read it.
+    Denied {
+        /// Where the permission is missing.
+        namespace: String,
+        /// What the server says.
+        said: String,
+    },
     /// The server says that there is none.
     Absent,
 }
@@ -64,7 +71,7 @@ impl Found {
     pub fn here(&self) -> Option<&Secret> {
         match self {
             Self::Here(secret) => Some(secret),
-            Self::Unlabelled | Self::Absent => None,
+            Self::Unlabelled | Self::Denied { .. } | Self::Absent => None,
         }
     }
 
@@ -78,6 +85,13 @@ impl Found {
                     format!("Secret {name} is not labelled `{key}: \"{value}\"`, and is not read for that reason");
                 (Reason::SecretNotLabelled, message)
             }
+            Self::Denied { namespace, said } => {
+                let message = format!(
+                    "the operator may not read Secret {name}: a Role in namespace {namespace} must let its ServiceAccount `get` \
+                     it (with the Helm chart: `secrets.names.{namespace}`); the API server says: {said}"
+                );
+                (Reason::SecretAccessDenied, message)
+            }
             Self::Absent | Self::Here(_) => (Reason::SecretNotFound, format!("Secret {name} does not exist")),
         }
     }
@@ -85,6 +99,18 @@ impl Found {
 
 /// Reads one Secret. Where only labelled ones may be read the label is looked at before, in its metadata.
 pub async fn read(client: &Client, namespace: &str, name: &str, only_labelled: bool) -> Result<Found, object::Error> {
+    look(client, namespace, name, only_labelled).await.or_else(|error| denied(namespace, error))
+}
+
+/// A read that is not permitted is an answer too: the object that names the Secret can tell of it.
+fn denied(namespace: &str, error: object::Error) -> Result<Found, object::Error> {
+    match error.denial() {
+        Some(said) => Ok(Found::Denied { namespace: namespace.to_owned(), said: said.to_owned() }),
+        None => Err(error),
+    }
+}
+
+async fn look(client: &Client, namespace: &str, name: &str, only_labelled: bool) -> Result<Found, object::Error> {
     let api = Api::<Secret>::namespaced(client.clone(), namespace);
     if only_labelled {
         match object::bounded(api.get_metadata_opt(name)).await? {
@@ -368,6 +394,27 @@ mod tests {
     fn secret(name: &str, version: &str) -> PartialObjectMeta<Secret> {
         let metadata = serde_json::json!({"namespace": "travel", "name": name, "uid": "u", "resourceVersion": version});
         serde_json::from_value(serde_json::json!({ "metadata": metadata })).unwrap()
+    }
+
+    fn refusal(code: u16, message: &str) -> object::Error {
+        let reason = if code == 403 { "Forbidden" } else { "of another kind" };
+        let status = kube::core::Status::failure(message, reason).with_code(code);
+        object::Error::Server(Box::new(kube::Error::Api(Box::new(status))))
+    }
+
+    #[test]
+    fn a_permission_that_is_missing_is_told_with_what_grants_it_and_nothing_else_is_taken_for_it() {
+        let found = denied("travel", refusal(403, "User \"operator\" cannot get it")).unwrap();
+        let (reason, message) = found.why_not("weather-credentials");
+        assert_eq!((reason, found.here()), (Reason::SecretAccessDenied, None));
+        for part in ["Secret weather-credentials", "`get`", "`secrets.names.travel`", "User \"operator\" cannot get it"]
+        {
+            assert!(message.contains(part), "{message}");
+        }
+        for code in [401, 404, 409, 429, 500, 503] {
+            assert!(denied("travel", refusal(code, "no")).is_err(), "{code}");
+        }
+        assert!(denied("travel", object::Error::Timeout).is_err());
     }
 
     #[test]

@@ -35,6 +35,19 @@ impl World {
         self.bind(&format!("reviews-{system}"), "system:auth-delegator", &format!("{system}:amigo-operator"));
     }
 
+    /// Takes the operator's role in the namespace away, and gives it this Role of the name `amigo-operator` instead.
+    pub fn permit_instead(&self, role: &str) {
+        self.kubectl(&["delete", "rolebinding", "amigo-operator"]);
+        self.kubectl_with(&["create", "--filename", "-"], role).unwrap();
+        self.bind_here("amigo-operator");
+    }
+
+    /// Gives the operator a Role of the namespace.
+    pub fn bind_here(&self, role: &str) {
+        let (of_role, account) = (format!("--role={role}"), format!("--serviceaccount={}:amigo-operator", self.system));
+        self.kubectl(&["create", "rolebinding", role, &of_role, &account]);
+    }
+
     /// A token of a new ServiceAccount, which may read metrics or not.
     pub fn token_of(&self, name: &str, reads_metrics: bool) -> String {
         self.kubectl(&["create", "serviceaccount", name]);

@@ -13,7 +13,7 @@ use super::Context;
 use super::connection::Established;
 use super::deprecations::{self, Grant};
 use super::driver::{Kind, Visit};
-use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_service_error};
+use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_obstacle, of_service_error};
 use crate::amigo::{self, ASKED_AGAIN, ClientOptions, Credentials, Endpoint, Key as ApiKey, Revision};
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::object::Handle;
@@ -269,7 +269,7 @@ async fn credentials(handle: &Handle<Organization>, ctx: &Context) -> Result<Cre
     let secret = ctx.read_secret(&handle.namespace(), name).await?;
     let Some(secret) = secret.here() else {
         let (reason, message) = secret.why_not(name);
-        return Err(Outcome::waiting(reason, message).into());
+        return Err(of_obstacle(reason, message).into());
     };
     Ok(credentials_of(secret, name)?)
 }

@@ -20,7 +20,7 @@ use super::Context;
 use super::connection::{Connection, connect};
 use super::driver::{Kind, Visit};
 use super::memory::{jittered, seconds};
-use super::outcome::{Interrupt, Outcome};
+use super::outcome::{Interrupt, Outcome, of_obstacle};
 use super::tool::rivals::age;
 use super::tool::target;
 use super::wake::{by_tool, variables_secrets};
@@ -550,9 +550,11 @@ fn problem(problems: &BTreeSet<Problem>) -> Option<Outcome> {
     sorted.sort_by_key(|problem| gravity(problem.reason));
     let message = sorted.iter().map(|problem| problem.message.as_str()).collect::<Vec<_>>().join("; ");
     Some(match gravest {
-        Reason::SecretNotFound | Reason::SecretNotLabelled | Reason::SecretKeyNotFound | Reason::VariableInUse => {
-            Outcome::waiting(gravest, message)
-        }
+        Reason::SecretAccessDenied
+        | Reason::SecretNotFound
+        | Reason::SecretNotLabelled
+        | Reason::SecretKeyNotFound
+        | Reason::VariableInUse => of_obstacle(gravest, message),
         _ => Outcome::stalled(gravest, message),
     })
 }
@@ -560,12 +562,14 @@ fn problem(problems: &BTreeSet<Problem>) -> Option<Outcome> {
 /// The order in which problems matter.
 const fn gravity(reason: Reason) -> u8 {
     match reason {
-        Reason::SecretNotFound | Reason::SecretNotLabelled => 0,
-        Reason::SecretKeyNotFound => 1,
-        Reason::SecretValueInvalid => 2,
-        Reason::VisibilityMismatch => 3,
-        Reason::VariableConflict => 4,
-        _ => 5,
+        // Before those that wait: nobody tells when the permission is there.
+        Reason::SecretAccessDenied => 0,
+        Reason::SecretNotFound | Reason::SecretNotLabelled => 1,
+        Reason::SecretKeyNotFound => 2,
+        Reason::SecretValueInvalid => 3,
+        Reason::VisibilityMismatch => 4,
+        Reason::VariableConflict => 5,
+        _ => 6,
     }
 }
 
@@ -589,6 +593,24 @@ mod tests {
             let expected = expected.map(|at: Timestamp| at.to_string());
             assert_eq!(super::last_sync_time(&status, sent, at(9)), expected, "{status:?} {sent:?}");
         }
+    }
+
+    #[test]
+    fn the_gravest_problem_decides_and_all_are_told() {
+        let outcome = |reasons: &[Reason]| {
+            let problems = reasons.iter().map(|reason| Problem::new(*reason, format!("of {reason}")));
+            problem(&problems.collect())
+        };
+        assert_eq!(outcome(&[]), None);
+        let (denied, absent) = (Reason::SecretAccessDenied, Reason::SecretNotFound);
+        let both = "of SecretAccessDenied; of SecretNotFound".to_owned();
+        let tried = Outcome::Retrying { reason: denied, message: both, after: Duration::ZERO };
+        assert_eq!(outcome(&[absent, denied]), Some(tried), "nobody tells when a permission is there");
+        assert_eq!(outcome(&[absent]), Some(Outcome::waiting(absent, "of SecretNotFound")));
+        let in_use = Reason::VariableInUse;
+        assert_eq!(outcome(&[in_use]), Some(Outcome::waiting(in_use, "of VariableInUse")));
+        let conflict = Reason::VariableConflict;
+        assert_eq!(outcome(&[conflict]), Some(Outcome::stalled(conflict, "of VariableConflict")));
     }
 
     #[test]

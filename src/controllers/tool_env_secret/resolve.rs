@@ -223,7 +223,11 @@ mod tests {
         let from = json!({"envFrom": [{"secretRef": {"name": "a"}}]});
         let absent = Secrets::from([("a".into(), Found::Absent)]);
         let unlabelled = Secrets::from([("a".into(), Found::Unlabelled)]);
-        let table: [(serde_json::Value, Secrets, Reason, bool); 8] = [
+        let denied = Found::Denied { namespace: "travel".into(), said: "no".into() };
+        let denied = Secrets::from([("a".into(), denied)]);
+        let table: [(serde_json::Value, Secrets, Reason, bool); 10] = [
+            (one.clone(), denied.clone(), Reason::SecretAccessDenied, false),
+            (from.clone(), denied, Reason::SecretAccessDenied, true),
             (one.clone(), unlabelled.clone(), Reason::SecretNotLabelled, false),
             (from.clone(), unlabelled, Reason::SecretNotLabelled, true),
             (one.clone(), absent.clone(), Reason::SecretNotFound, false),
