@@ -3,14 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod generated;
 mod helm;
 mod kustomize;
 mod lifecycle;
 mod metrics;
 mod permissions;
+mod proof;
 mod refused;
 mod rendered;
+mod rights;
 mod server;
 mod values;
 

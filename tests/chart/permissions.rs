@@ -99,15 +99,14 @@ fn the_operator_may_do_what_its_profile_needs_and_no_more() {
             ["--set", "serviceAccount.name=asked", "--set", &format!("fullnameOverride=asked-{}", granted.profile)];
         let objects = permissions(&Helm::four().objects_with(&profile(granted.profile), &more));
         apply(cluster(), &objects, &[]);
-        wait_until_granted(granted.profile, "asked");
+        wait_until_granted(&granted, "asked");
         remove(&objects);
     }
 }
 
 /// Waits until the account may do exactly what the profile grants: the API server learns of new roles within moments.
-pub fn wait_until_granted(profile: &str, account: &str) {
-    let table = table();
-    let granted = table.iter().find(|granted| granted.profile == profile).unwrap();
+fn wait_until_granted(granted: &Granted, account: &str) {
+    let profile = granted.profile;
     for namespace in [NAMESPACE, "travel", "billing", "elsewhere"] {
         let mut wanted = granted.everywhere.clone();
         match namespace {
@@ -119,8 +118,8 @@ pub fn wait_until_granted(profile: &str, account: &str) {
         let wanted: BTreeSet<_> = wanted.into_iter().flat_map(each).collect();
         let started = Instant::now();
         loop {
-            let everybody = rules(namespace, "nobody");
-            let found: BTreeSet<_> = rules(namespace, account).difference(&everybody).cloned().collect();
+            let everybody = rules(namespace, &user("nobody"));
+            let found: BTreeSet<_> = rules(namespace, &user(account)).difference(&everybody).cloned().collect();
             let (missing, more): (Vec<_>, Vec<_>) =
                 (wanted.difference(&found).collect(), found.difference(&wanted).collect());
             if missing.is_empty() && more.is_empty() {
@@ -146,12 +145,16 @@ fn each(rule: &str) -> Vec<String> {
     all
 }
 
-/// What the API server says that an account may do in a namespace, in the same form.
-fn rules(namespace: &str, account: &str) -> BTreeSet<String> {
+fn user(account: &str) -> String {
+    format!("system:serviceaccount:{NAMESPACE}:{account}")
+}
+
+/// What the API server says that somebody may do in a namespace, in the same form.
+pub fn rules(namespace: &str, user: &str) -> BTreeSet<String> {
     let review = json!({
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace},
     });
-    let user = format!("--as=system:serviceaccount:{NAMESPACE}:{account}");
+    let user = format!("--as={user}");
     // kubectl would ask for the definitions first, which this account may not list.
     let create = ["create", "--validate=ignore", "--filename", "-", "--output", "json", &user];
     let answer = cluster().kubectl_with_input(&create, &review.to_string()).unwrap();
@@ -210,7 +213,7 @@ fn people_may_use_the_kinds_by_the_roles_of_the_cluster() {
         let subject = format!("--serviceaccount={NAMESPACE}:{account}");
         cluster().kubectl(&[&bind[..], &[&format!("--clusterrole={role}"), &subject]].concat()).unwrap();
         let may = |verb: &str, resource: &str| {
-            rules("elsewhere", &account).contains(&format!("{verb} amigo.ai {resource} *"))
+            rules("elsewhere", &user(&account)).contains(&format!("{verb} amigo.ai {resource} *"))
         };
         // The controller manager aggregates within moments.
         let started = Instant::now();

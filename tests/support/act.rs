@@ -149,6 +149,18 @@ impl World {
         self.patch(kind, name, &json!({"spec": spec}));
     }
 
+    /// Changes the spec of an object of another namespace again and again without a pause, so that what is written after a look
+    /// at it comes too late.
+    pub fn edit_in_a_row(&self, namespace: &str, kind: &str, name: &str, specs: impl IntoIterator<Item = Value>) {
+        let api = self.api(namespace, kind);
+        self.block_on(async {
+            for spec in specs {
+                let patch = Patch::Merge(json!({"spec": spec}));
+                api.patch(name, &PatchParams::default(), &patch).await.unwrap();
+            }
+        });
+    }
+
     /// Sets an annotation of ours.
     pub fn annotate(&self, kind: &str, name: &str, annotation: &str, value: &str) {
         let annotation = format!("amigo.ai/{annotation}");
@@ -166,7 +178,12 @@ impl World {
 
     /// Deletes an object, without waiting until it is gone.
     pub fn delete(&self, kind: &str, name: &str) {
-        let api = self.api(&self.namespace, kind);
+        self.delete_in(&self.namespace, kind, name);
+    }
+
+    /// Deletes an object of another namespace.
+    pub fn delete_in(&self, namespace: &str, kind: &str, name: &str) {
+        let api = self.api(namespace, kind);
         self.block_on(api.delete(name, &DeleteParams::default())).unwrap();
     }
 

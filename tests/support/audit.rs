@@ -10,8 +10,12 @@ use serde_json::Value;
 pub struct Request {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`.
     pub verb: String,
+    /// The group of the resource; empty for the core.
+    pub group: String,
     /// The resource with its subresource: `tools/status`.
     pub resource: String,
+    /// The namespace, where the request names one. A Namespace is in itself.
+    pub namespace: String,
     /// The object, where the request names one.
     pub name: String,
     /// The status of the answer.
@@ -23,7 +27,8 @@ pub struct Request {
 }
 
 impl Request {
-    fn from(line: &Value) -> Self {
+    /// From a line of the log.
+    pub fn from(line: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let object = &line["objectRef"];
         let resource = match object["subresource"].as_str() {
@@ -33,7 +38,9 @@ impl Request {
         let code = line["responseStatus"]["code"].as_u64().unwrap_or_default();
         let credential = text(&line["user"]["extra"]["authentication.kubernetes.io/credential-id"][0]);
         let at = text(&line["stageTimestamp"]);
-        Self { verb: text(&line["verb"]), resource, name: text(&object["name"]), code, credential, at }
+        let (group, namespace) = (text(&object["apiGroup"]), text(&object["namespace"]));
+        let (verb, name) = (text(&line["verb"]), text(&object["name"]));
+        Self { verb, group, resource, namespace, name, code, credential, at }
     }
 
     /// Whether it changes something.
@@ -63,9 +70,9 @@ pub fn lines(cluster: &Cluster, text: &str) -> Vec<String> {
     log.lines().filter(|line| line.contains(text)).map(str::to_owned).collect()
 }
 
-/// The requests of the operator that is at home in this namespace.
-pub fn of_operator(cluster: &Cluster, namespace: &str) -> Vec<Request> {
-    let user = format!("system:serviceaccount:{namespace}:amigo-operator");
+/// The requests of a ServiceAccount.
+pub fn of_account(cluster: &Cluster, namespace: &str, account: &str) -> Vec<Request> {
+    let user = format!("system:serviceaccount:{namespace}:{account}");
     let lines = lines(cluster, &user);
     let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     parsed.filter(|line| line["user"]["username"] == user.as_str()).map(|line| Request::from(&line)).collect()

@@ -75,6 +75,8 @@ pub struct World {
     pub namespace: String,
     /// The operator's own namespace.
     system: String,
+    /// The operator's ServiceAccount.
+    account: String,
     /// The other one, if the test asked for it.
     pub neighbour: Option<String>,
     /// The service.
@@ -139,6 +141,7 @@ impl World {
             [Some(&namespace), neighbour.as_ref()].into_iter().flatten().map(String::as_str).collect();
         Self {
             kubeconfig: permit(cluster, &system, if setup.everywhere { &[] } else { &namespaces }),
+            account: "amigo-operator".to_owned(),
             canaries: Mutex::new(vec![api_key]),
             folder: tempfile::tempdir().unwrap(),
             runtime: Some(runtime),
@@ -163,6 +166,18 @@ impl World {
     pub fn with_flag(mut self, flag: &str) -> Self {
         self.flags.push(flag.to_owned());
         self
+    }
+
+    /// Operators that start from now on are of another installation in the operator's namespace: with its ServiceAccount and its
+    /// command line.
+    pub fn install(&mut self, account: &str, flags: Vec<String>) {
+        self.kubeconfig = self.cluster.service_account_kubeconfig(&self.system, account).unwrap();
+        (self.account, self.flags) = (account.to_owned(), flags);
+    }
+
+    /// The operator's own namespace.
+    pub fn system(&self) -> &str {
+        &self.system
     }
 
     /// Starts an operator, beside those that run.

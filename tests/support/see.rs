@@ -61,7 +61,13 @@ impl World {
 
     /// Waits until the object is gone.
     pub fn gone(&self, kind: &str, name: &str) {
-        let waited = self.recorder.wait(&self.id(kind, name), Instant::now() + PATIENCE, |object| object.is_none());
+        self.gone_in(&self.namespace, kind, name);
+    }
+
+    /// Waits until an object of another namespace is gone.
+    pub fn gone_in(&self, namespace: &str, kind: &str, name: &str) {
+        let id = (namespace.to_owned(), kind.to_owned(), name.to_owned());
+        let waited = self.recorder.wait(&id, Instant::now() + PATIENCE, |object| object.is_none());
         if let Err(object) = waited {
             panic!("{kind} {name} does not go; it is {object:?}");
         }
@@ -112,7 +118,7 @@ impl World {
 
     /// What the operator asked of the API server.
     pub fn requests(&self) -> Vec<Request> {
-        audit::of_operator(&self.cluster, &self.system)
+        audit::of_account(&self.cluster, &self.system, &self.account)
     }
 
     /// How many calls of an operation made something, whether or not the answer arrived.
