@@ -101,7 +101,7 @@ fn only_labelled_secrets_are_read_where_that_is_asked_for() {
         let label = |name: &str, label: &str| drop(world.kubectl(&["label", "secret", name, label]));
         world.apply(&all([acme(&world), tool("weather", "")]));
         let refused = world.reason("Organization", "acme", "SecretNotLabelled");
-        assert!(message(&refused).contains("acme-api-key is not labelled `amigo.ai/sync: \"true\"`"), "{refused}");
+        assert!(message(&refused).contains("is not labelled `amigo.ai/sync: \"true\"`"), "{refused}");
         label("acme-api-key", "amigo.ai/sync=true");
         let id = field(&world.ready("Tool", "weather"), "toolId");
         let value = world.canary();

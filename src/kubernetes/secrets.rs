@@ -81,8 +81,9 @@ impl Found {
         let (key, value) = LABEL;
         match self {
             Self::Unlabelled => {
-                let message =
-                    format!("Secret {name} is not labelled `{key}: \"{value}\"`, and is not read for that reason");
+                let message = format!(
+                    "Secret {name} is not read, as it is not labelled `{key}: \"{value}\"`; label it, or name another"
+                );
                 (Reason::SecretNotLabelled, message)
             }
             Self::Denied { namespace, said } => {
@@ -92,7 +93,9 @@ impl Found {
                 );
                 (Reason::SecretAccessDenied, message)
             }
-            Self::Absent | Self::Here(_) => (Reason::SecretNotFound, format!("Secret {name} does not exist")),
+            Self::Absent | Self::Here(_) => {
+                (Reason::SecretNotFound, format!("Secret {name} does not exist; create it, or correct its name here"))
+            }
         }
     }
 }

@@ -284,7 +284,7 @@ pub fn credentials_of(secret: &Secret, name: &str) -> Result<Credentials, Outcom
 
 fn text_of(secret: &Secret, name: &str, entry: &str) -> Result<String, Outcome> {
     let Some(value) = secret.data.as_ref().and_then(|data| data.get(entry)) else {
-        return Err(Outcome::waiting(Reason::SecretKeyNotFound, format!("Secret {name} has no key {entry}")));
+        return Err(Outcome::waiting(Reason::SecretKeyNotFound, format!("Secret {name} has no key {entry}; add it")));
     };
     match std::str::from_utf8(&value.0) {
         // A line break at the end comes from `echo` and editors, and is never meant.

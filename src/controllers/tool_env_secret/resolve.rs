@@ -123,7 +123,7 @@ fn whole(source: &EnvFromSource, secrets: &Secrets, resolved: &mut Resolved) {
     };
     if data.is_empty() {
         resolved.hold_all = true;
-        return resolved.problem(Reason::SecretNotFound, format!("Secret {name} has no keys"));
+        return resolved.problem(Reason::SecretNotFound, format!("Secret {name} has no keys; fill it"));
     }
     for (key, value) in data {
         let variable = format!("{}{key}", source.prefix.as_deref().unwrap_or_default());
@@ -151,7 +151,7 @@ fn single(entry: &EnvVar, secrets: &Secrets, resolved: &mut Resolved) {
     };
     let Some(value) = secret.data.as_ref().and_then(|data| data.get(&selector.key)) else {
         resolved.holds(&entry.name);
-        let message = format!("Secret {} has no key {}", selector.name, selector.key);
+        let message = format!("Secret {} has no key {}; add it, or correct `key`", selector.name, selector.key);
         return resolved.problem(Reason::SecretKeyNotFound, message);
     };
     match String::from_utf8(value.0.clone()) {
