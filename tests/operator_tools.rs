@@ -65,6 +65,7 @@ fn drift_is_mended_on_request() {
     world.until("the new description is there", || world.tool(&id).description == "Weather and more.");
     world.ready("Tool", "weather");
     assert_eq!(world.sandbox.calls(Operation::CreateTool), 1);
+    assert!(world.metrics().contains("\namigo_drift_corrected_total 1\n"), "an edit of the manifest is no drift");
     world.finish();
 }
 

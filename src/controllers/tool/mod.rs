@@ -170,8 +170,11 @@ async fn synchronise(
                 status.tool_id = Some(id);
             }
             Plan::Modify { id, modify } => {
-                ctx.metrics.drift_corrected();
                 write(handle, &id, &modify, connection, ctx).await?;
+                // What a new manifest asks for was changed by nobody else.
+                if status.observed_generation == tool.metadata.generation {
+                    ctx.metrics.drift_corrected();
+                }
                 return Ok(None);
             }
             Plan::Create(body) => {

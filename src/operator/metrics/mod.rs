@@ -146,6 +146,10 @@ impl Default for Inner {
             drift: Counter::default(),
             leader: Family::default(),
         };
+        // There from the start, so that the first refusal counts as a rise.
+        for operation in Operation::ALL {
+            let _ = metrics.rate_limited.get_or_create(&OperationLabel { operation: operation.as_str() });
+        }
         metrics.counted = metrics.register();
         metrics.read_from(scrape::Process);
         metrics

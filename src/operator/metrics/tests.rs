@@ -70,6 +70,19 @@ fn calls_are_counted_by_operation_and_answer_and_by_method_and_code() {
     assert!(sample(&text, "process_resident_memory_bytes").is_some() && text.ends_with("# EOF\n"));
 }
 
+/// Prometheus sees a rise only of what it has seen before.
+#[test]
+fn what_alerts_wait_for_is_there_from_the_start() {
+    let text = Metrics::default().encode();
+    for operation in Operation::ALL {
+        let name = format!("amigo_api_rate_limited_total{{operation=\"{}\"}}", operation.as_str());
+        assert_eq!(sample(&text, &name).as_deref(), Some("0"));
+    }
+    for name in ["amigo_publish_unknown_total", "controller_runtime_reconcile_panics_total{controller=\"tool\"}"] {
+        assert_eq!(sample(&text, name).as_deref(), Some("0"), "{name}");
+    }
+}
+
 /// Two families of one name are refused by Prometheus.
 #[test]
 fn every_name_is_announced_once_with_its_help() {
