@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[allow(dead_code, reason = "only metrics are checked here")]
+#[path = "promtool/mod.rs"]
+mod promtool;
 mod support;
 
 use std::fs;
@@ -50,6 +53,7 @@ fn what_belongs_to_an_object_shows_while_it_is_there_and_goes_with_it() {
     assert_eq!(samples(&metrics, "amigo_token_expiry_timestamp_seconds").len(), 1, "{metrics}");
     assert!(samples(&metrics, "amigo_publishes_in_flight").contains(&" 0"), "{metrics}");
     assert_eq!(samples(&metrics, "amigo_resync_period_seconds").len(), 2, "{metrics}");
+    promtool::check_metrics(&metrics);
     assert!(!samples(&metrics, "rest_client_requests_total").is_empty() && !metrics.contains("# EOF"), "{metrics}");
 
     world.delete("ToolVersion", "weather-1.0.0");

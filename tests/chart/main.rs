@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alerts;
 mod generated;
 mod helm;
 mod kustomize;
@@ -13,6 +14,8 @@ mod lifecycle;
 mod metrics;
 mod permissions;
 mod proof;
+#[path = "../promtool/mod.rs"]
+mod promtool;
 mod refused;
 mod rendered;
 mod rights;

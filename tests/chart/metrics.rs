@@ -33,11 +33,16 @@ fn alerts_and_dashboards_ask_for_what_there_is() {
     }
 }
 
+/// What `/metrics` shows once everything has happened.
+pub fn emitted_text() -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(example::example())
+}
+
 /// Every metric that the operator has, and its labels.
 fn emitted() -> BTreeMap<String, BTreeSet<String>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut emitted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for line in runtime.block_on(example::example()).lines().filter(|line| !line.starts_with('#')) {
+    for line in emitted_text().lines().filter(|line| !line.starts_with('#')) {
         let sample = line.rsplit_once(' ').unwrap().0;
         let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
         let labels =
@@ -48,7 +53,7 @@ fn emitted() -> BTreeMap<String, BTreeSet<String>> {
 }
 
 /// Where an expression stands, and the expression.
-fn expressions() -> Vec<(String, String)> {
+pub fn expressions() -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let mut found = Vec::new();
     for entry in fs::read_dir(chart("files/alerts")).unwrap() {
@@ -60,17 +65,17 @@ fn expressions() -> Vec<(String, String)> {
     }
     for entry in fs::read_dir(chart("files/dashboards")).unwrap() {
         let file: Value = serde_json::from_str(&fs::read_to_string(entry.unwrap().path()).unwrap()).unwrap();
-        for panel in file["panels"].as_array().unwrap() {
+        // A row is a heading.
+        for panel in file["panels"].as_array().unwrap().iter().filter(|it| it["type"] != "row") {
             for target in panel["targets"].as_array().unwrap() {
                 found.push((text(&panel["title"]), text(&target["expr"])));
             }
         }
         for variable in file["templating"]["list"].as_array().unwrap().iter().filter(|it| it["type"] == "query") {
+            // `label_values(query, label)`
             let query = text(&variable["query"]["query"]);
-            found.push((
-                text(&variable["name"]),
-                query.trim_start_matches("label_values(").trim_end_matches(')').to_owned(),
-            ));
+            let (query, _) = query.trim_start_matches("label_values(").rsplit_once(", ").unwrap();
+            found.push((text(&variable["name"]), query.to_owned()));
         }
     }
     found
@@ -101,7 +106,7 @@ fn words(expression: &str) -> (BTreeSet<String>, BTreeSet<String>) {
             rest = &rest[end..];
             if matches!(word, "by" | "on") {
                 let (list, after) = rest.trim_start()[1..].split_once(')').unwrap();
-                labels.extend(list.split(',').map(|label| label.trim().to_owned()));
+                labels.extend(list.split(',').filter(|label| !label.is_empty()).map(|label| label.trim().to_owned()));
                 rest = after;
             }
         }

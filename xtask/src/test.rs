@@ -52,7 +52,7 @@ fn run_parts(options: &Options, report: &mut Report) -> Outcome {
     }
     // Before the unit tests: if Go is missing, that is said early.
     if wanted(Part::Integration) {
-        report.step("control plane, Helm, kstatus", "finding or building their programs", build_programs)?;
+        report.step("control plane, Helm, kstatus, promtool", "finding or building their programs", build_programs)?;
     }
     if wanted(Part::Unit) {
         generated_files(report)?;
@@ -75,10 +75,11 @@ fn cargo_step(report: &mut Report, name: &str, arguments: &[&str]) -> Outcome {
 fn build_programs() -> Outcome {
     let progress = &controlplane::print_progress;
     let assets = Assets::provide(progress)?;
-    let others =
-        [Program::Helm.provide(progress)?, Program::Helm3.provide(progress)?, Program::Kstatus.provide(progress)?];
-    let programs = [assets.etcd, assets.kube_api_server, assets.kube_controller_manager, assets.kubectl];
-    for program in programs.into_iter().chain(others) {
+    let mut programs = vec![assets.etcd, assets.kube_api_server, assets.kube_controller_manager, assets.kubectl];
+    for program in [Program::Helm, Program::Helm3, Program::Kstatus, Program::Promtool] {
+        programs.push(program.provide(progress)?);
+    }
+    for program in programs {
         println!("{}", program.display());
     }
     Ok(())

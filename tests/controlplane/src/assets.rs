@@ -28,6 +28,8 @@ pub enum Program {
     Helm3,
     /// What kstatus, Flux and Argo CD make of objects: ours, from `tests/kstatus`.
     Kstatus,
+    /// Prometheus' checks of rules and metrics.
+    Promtool,
 }
 
 impl Program {
@@ -45,6 +47,7 @@ impl Program {
             Self::Helm => "helm",
             Self::Helm3 => "helm3",
             Self::Kstatus => "kstatus",
+            Self::Promtool => "promtool",
         }
     }
 
@@ -59,6 +62,7 @@ impl Program {
             Self::Helm => "TEST_ASSET_HELM",
             Self::Helm3 => "TEST_ASSET_HELM3",
             Self::Kstatus => "TEST_ASSET_KSTATUS",
+            Self::Promtool => "TEST_ASSET_PROMTOOL",
         }
     }
 
@@ -180,7 +184,7 @@ mod tests {
 
     #[test]
     fn nothing_named_means_build() {
-        for program in Program::CONTROL_PLANE.into_iter().chain([Program::Helm, Program::Helm3]) {
+        for program in Program::CONTROL_PLANE.into_iter().chain([Program::Helm, Program::Helm3, Program::Promtool]) {
             assert_eq!(find_named(program, |_| None).unwrap(), None);
             assert_eq!(find_named(program, |_| Some(PathBuf::new())).unwrap(), None, "an empty variable is unset");
         }
