@@ -227,6 +227,7 @@ impl Record {
             target,
             user_id: None,
             sign_in: None,
+            traceparent: text(&inbound.headers, "traceparent").map(ToOwned::to_owned),
             body,
             ending: Ending::UnderWay,
             status: None,

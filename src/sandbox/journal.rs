@@ -43,6 +43,9 @@ pub struct Exchange {
     pub user_id: Option<String>,
     /// Which sign-in gave the token, counted from 1: replicas of one user are told apart by it.
     pub sign_in: Option<u64>,
+    /// The header `traceparent`, by which the client's traces tell the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// The body; only shown when asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub body: Option<Value>,
