@@ -3,7 +3,7 @@
 //! Layers, from the bottom (a layer uses only those before it):
 //! [`resources`] (the custom resources, no I/O) and [`amigo`] (the remote API, knows nothing of Kubernetes),
 //! [`kubernetes`] (watches, status, events), [`controllers`] (observe, decide, act), [`operator`] (the process).
-//! [`clock`] and [`text`] are for all of them. [`sandbox`] is the Amigo API in memory, for the demo and the tests; it knows the wire types of [`amigo`] only.
+//! [`clock`], [`scope`] and [`text`] are for all of them. [`sandbox`] is the Amigo API in memory, for the demo and the tests; it knows the wire types of [`amigo`] only.
 
 pub mod amigo;
 pub mod clock;
@@ -12,4 +12,5 @@ pub mod kubernetes;
 pub mod operator;
 pub mod resources;
 pub mod sandbox;
+pub mod scope;
 pub mod text;

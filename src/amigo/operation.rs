@@ -59,6 +59,36 @@ impl Operation {
         }
     }
 
+    /// Method and path of the call, with a name in braces for what varies.
+    #[must_use]
+    pub const fn route(self) -> (&'static str, &'static str) {
+        match self {
+            Self::SignIn => ("POST", "/v1/{organization}/user/signin_with_api_key"),
+            Self::ListTools => ("GET", "/v1/{organization}/tool/"),
+            Self::CreateTool => ("POST", "/v1/{organization}/tool/"),
+            Self::ModifyTool => ("POST", "/v1/{organization}/tool/{id}"),
+            Self::DeprecateTool => ("DELETE", "/v1/{organization}/tool/{id}"),
+            Self::ModifyVariables => ("POST", "/v1/{organization}/tool/{id}/envvar"),
+            Self::ListVersions => ("GET", "/v1/{organization}/tool/{id}/version"),
+            Self::PublishVersion => ("POST", "/v1/{organization}/tool/{id}/version"),
+            Self::DeprecateVersions => ("DELETE", "/v1/{organization}/tool/{id}/version/{versions}"),
+            Self::ListApiKeys => ("GET", "/v1/{organization}/organization/api_key/"),
+        }
+    }
+
+    /// The operation that a request calls.
+    #[must_use]
+    pub fn called(method: &str, path: &str) -> Option<Self> {
+        let matches = |route: &str| {
+            let fits = |(part, name): (&str, &str)| part == name || (name.starts_with('{') && !part.is_empty());
+            path.split('/').count() == route.split('/').count() && path.split('/').zip(route.split('/')).all(fits)
+        };
+        Self::ALL.into_iter().find(|operation| {
+            let (of, route) = operation.route();
+            of == method && matches(route)
+        })
+    }
+
     /// How many calls the service allows an organization in a minute.
     #[must_use]
     pub const fn limit_per_minute(self) -> u32 {
@@ -138,5 +168,23 @@ mod tests {
         }
         let names: std::collections::BTreeSet<_> = Operation::ALL.iter().map(|operation| operation.as_str()).collect();
         assert_eq!(names.len(), Operation::ALL.len());
+    }
+
+    #[test]
+    fn a_request_is_told_by_its_route_and_nothing_else_is() {
+        for operation in Operation::ALL {
+            let (method, route) = operation.route();
+            let path = route.replace("{organization}", "acme").replace("{id}", "688000039c20f35710eb35ef");
+            assert_eq!(Operation::called(method, &path.replace("{versions}", "%3C1.4")), Some(operation));
+        }
+        for (method, path) in [
+            ("GET", "/v1/acme/tool"),
+            ("PUT", "/v1/acme/tool/"),
+            ("GET", "/v1//tool/"),
+            ("GET", "/v1/acme/tool/1/version/2"),
+            ("GET", "/"),
+        ] {
+            assert_eq!(Operation::called(method, path), None, "{method} {path}");
+        }
     }
 }

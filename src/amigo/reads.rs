@@ -15,6 +15,7 @@ use super::error::Error;
 use super::operation::{Class, Operation};
 use super::query::{ListTools, ListVersions};
 use super::types::{Tool, ToolVersion};
+use crate::scope;
 
 /// Most ids of one call, and most tools of one answer.
 pub const TOOLS_A_CALL: usize = 20;
@@ -186,7 +187,7 @@ fn spawned<T: Clone + Send + Sync + 'static>(
     operation: Operation,
     read: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Read<T> {
-    let task = tokio::spawn(read);
+    let task = tokio::spawn(scope::carried(read));
     let lost = move || Error::Unknown { operation, text: "the read was given up".into() };
     async move { task.await.unwrap_or_else(|_| Err(lost())) }.boxed().shared()
 }

@@ -9,6 +9,7 @@ use futures::FutureExt;
 use kube::ResourceExt;
 
 use super::Context;
+use super::ending::{Again, End, Ending};
 use super::memory::{LONGEST_RETRY, jittered};
 use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_service_error};
 use super::wake::is_edited;
@@ -16,9 +17,9 @@ use crate::kubernetes::conditions::{MESSAGE_LIMIT, State, Verdict};
 use crate::kubernetes::events;
 use crate::kubernetes::object::{self, Handle, Witness};
 use crate::kubernetes::watch::{Cache, Change};
-use crate::operator::metrics::Ended;
 use crate::resources::annotations;
 use crate::resources::{CommonStatus, Reason, Resource};
+use crate::scope::{Scope, Subject};
 use crate::text::short;
 
 /// What a kind does; the rest is common.
@@ -64,39 +65,31 @@ pub struct Visit {
 /// for by then, and each write counts where thousands of objects are applied.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// When to look again, if nothing wakes the object before.
-type Again = Option<Duration>;
-
-/// A reconcile that is tried again.
-#[derive(Debug)]
-struct Failure {
-    /// When to try again.
-    after: Duration,
-    /// What failed.
-    message: String,
-}
-
 /// Reconciles one object, and says when to look again. A panic stays its own.
 pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Again {
-    let uid = object.uid().unwrap_or_default();
-    let describe = object.describe();
-    let timer = ctx.metrics.reconcile_started(&K::kind(&()));
-    let (ended, again) = match AssertUnwindSafe(visit(object, &ctx)).catch_unwind().await {
-        Ok(Ok(again)) => (if again.is_some() { Ended::Again } else { Ended::Success }, again),
-        Ok(Err(Failure { after, message })) => {
-            tracing::info!(object = %describe, error = %message, again_seconds = after.as_secs(), "a reconcile failed");
-            (Ended::Failed, Some(after))
-        }
-        Err(_) => {
-            tracing::error!(object = %describe, "a reconcile panicked; the others go on");
-            (Ended::Panicked, Some(ctx.memory.failed(&uid, K::LONGEST_RETRY)))
-        }
+    let mut span = ctx.traces.reconcile(object.as_ref());
+    let scope = Scope::new(Arc::clone(&object) as Arc<dyn Subject>, span.context());
+    let looked = async {
+        let timer = ctx.metrics.reconcile_started(&K::kind(&()));
+        let uid = object.uid().unwrap_or_default();
+        let ending = match AssertUnwindSafe(visit(object, &ctx)).catch_unwind().await {
+            Ok(ending) => ending,
+            Err(_) => Ending {
+                end: End::Panicked,
+                reason: None,
+                text: String::new(),
+                again: Some(ctx.memory.failed(&uid, K::LONGEST_RETRY)),
+            },
+        };
+        ending.log();
+        span.ended(&ending);
+        timer.ended(ending.ended());
+        ending.again
     };
-    timer.ended(ended);
-    again
+    scope.of(looked).await
 }
 
-async fn visit<K: Kind>(object: Arc<K>, ctx: &Arc<Context>) -> Result<Again, Failure> {
+async fn visit<K: Kind>(object: Arc<K>, ctx: &Arc<Context>) -> Ending {
     let uid = object.uid().unwrap_or_default();
     let witness = Arc::new(WriteThrough(Arc::clone(ctx)));
     let mut handle = Handle::new(ctx.client.clone(), ctx.may_write(), witness, (*object).clone());
@@ -111,7 +104,6 @@ async fn visit<K: Kind>(object: Arc<K>, ctx: &Arc<Context>) -> Result<Again, Fai
             Err(error) => return failed::<K>(&error, &uid, ctx),
         },
     };
-    tracing::debug!(object = %object.describe(), ?outcome, "reconciled");
     if !outcome.keeps_places() {
         ctx.places.give_up(&uid);
     }
@@ -125,7 +117,8 @@ async fn visit<K: Kind>(object: Arc<K>, ctx: &Arc<Context>) -> Result<Again, Fai
     }
     let Some(verdict) = outcome.verdict() else {
         ctx.memory.left(&uid, &handle.status());
-        return next::<K>(&outcome, &uid, ctx);
+        let again = next::<K>(&outcome, &uid, ctx);
+        return Ending { end: End::Unchanged, reason: None, text: String::new(), again };
     };
     if verdict.state == State::Stalled {
         ctx.metrics.reconcile_stalled(&K::kind(&()));
@@ -133,7 +126,8 @@ async fn visit<K: Kind>(object: Arc<K>, ctx: &Arc<Context>) -> Result<Again, Fai
     let grace = GRACE.saturating_sub(ctx.memory.known_for(&uid));
     if !is_requested && is_passing(&verdict, handle.object()) && !grace.is_zero() {
         ctx.memory.left(&uid, &handle.status());
-        return Ok(next::<K>(&outcome, &uid, ctx)?.map(|again| again.min(grace)));
+        let again = next::<K>(&outcome, &uid, ctx).map(|again| again.min(grace));
+        return Ending { end: End::Unchanged, reason: Some(verdict.reason), text: verdict.message, again };
     }
     let (before, now) = (handle.object().clone(), ctx.clock.now());
     match handle.write_status(status, &verdict, now).await {
@@ -141,7 +135,12 @@ async fn visit<K: Kind>(object: Arc<K>, ctx: &Arc<Context>) -> Result<Again, Fai
         Ok(false) => ctx.memory.left(&uid, &handle.status()),
         Err(error) => return failed::<K>(&error, &uid, ctx),
     }
-    next::<K>(&outcome, &uid, ctx)
+    let end = match outcome {
+        Outcome::Retrying { .. } => End::Failed,
+        _ => End::of(object.condition("Ready"), &verdict, object.meta().generation),
+    };
+    let again = next::<K>(&outcome, &uid, ctx);
+    Ending { end, reason: Some(verdict.reason), text: verdict.message, again }
 }
 
 /// What is written is in the cache at once, and wakes whom it concerns without the detour of the watch.
@@ -222,13 +221,12 @@ fn blocked(outcome: Outcome) -> Outcome {
     }
 }
 
-async fn let_go<K: Kind>(mut handle: Handle<K>, message: &str, ctx: &Context) -> Result<Again, Failure> {
+async fn let_go<K: Kind>(mut handle: Handle<K>, message: &str, ctx: &Context) -> Ending {
     let uid = handle.object().uid().unwrap_or_default();
     match handle.remove_finalizer().await {
         Ok(()) => {
-            tracing::info!(object = %handle.object().describe(), "cleaned up: {message}");
             ctx.memory.forget(&uid);
-            Ok(None)
+            Ending { end: End::CleanedUp, reason: None, text: message.to_owned(), again: None }
         }
         Err(error) => failed::<K>(&error, &uid, ctx),
     }
@@ -273,33 +271,30 @@ async fn announce<K: Kind>(before: &K, verdict: &Verdict, ctx: &Context) {
         (State::Ready, Reason::Succeeded) | (State::Suspended { .. }, _) => events::Kind::Normal,
         (State::Ready | State::Reconciling | State::Stalled, _) => events::Kind::Warning,
     };
-    tracing::info!(object = %before.describe(), reason = %verdict.reason, message = %verdict.message, "outcome");
     ctx.events.publish(before, kind, verdict.reason, &verdict.message, ctx.clock.now()).await;
 }
 
-fn failed<K: Kind>(error: &object::Error, uid: &str, ctx: &Context) -> Result<Again, Failure> {
+/// How a reconcile ends that the API server did not let come to its end.
+fn failed<K: Kind>(error: &object::Error, uid: &str, ctx: &Context) -> Ending {
     match error {
-        object::Error::Gone(_) | object::Error::NotLeader => Ok(None),
+        object::Error::Gone(_) | object::Error::NotLeader => Ending::overtaken(None),
         // The cache is behind: its next event brings the object again.
-        object::Error::Changed(_) => Ok(Some(Duration::from_secs(1))),
+        object::Error::Changed(_) => Ending::overtaken(Some(Duration::from_secs(1))),
         object::Error::Server(_) | object::Error::Timeout => {
-            Err(Failure { after: ctx.memory.failed(uid, K::LONGEST_RETRY), message: error.to_string() })
+            Ending::failed(short(&error.to_string(), MESSAGE_LIMIT), ctx.memory.failed(uid, K::LONGEST_RETRY))
         }
     }
 }
 
 /// When to look again.
-fn next<K: Kind>(outcome: &Outcome, uid: &str, ctx: &Context) -> Result<Again, Failure> {
+fn next<K: Kind>(outcome: &Outcome, uid: &str, ctx: &Context) -> Again {
     let again = match outcome {
-        Outcome::Retrying { message, after, .. } => {
-            let after = ctx.memory.failed(uid, K::LONGEST_RETRY).max(*after);
-            return Err(Failure { after, message: short(message, MESSAGE_LIMIT) });
-        }
+        Outcome::Retrying { after, .. } => return Some(ctx.memory.failed(uid, K::LONGEST_RETRY).max(*after)),
         Outcome::Ready { again, .. } | Outcome::Working { again, .. } | Outcome::Unchanged { again } => *again,
         Outcome::Waiting { .. } => jittered(uid, WAITING_LOOK),
         Outcome::Stalled { .. } => jittered(uid, STALLED_LOOK),
-        Outcome::Suspended { .. } | Outcome::Gone { .. } => return Ok(None),
+        Outcome::Suspended { .. } | Outcome::Gone { .. } => return None,
     };
     ctx.memory.succeeded(uid);
-    Ok(Some(again.max(Duration::from_millis(100))))
+    Some(again.max(Duration::from_millis(100)))
 }

@@ -4,6 +4,7 @@ pub mod connection;
 pub mod deprecate;
 pub mod deprecations;
 pub mod driver;
+pub mod ending;
 pub mod memory;
 pub mod organization;
 pub mod outcome;
@@ -45,6 +46,7 @@ use crate::kubernetes::queue::{self, Queue};
 use crate::kubernetes::secrets;
 use crate::kubernetes::watch::{Cache, Key};
 use crate::operator::metrics::Metrics;
+use crate::operator::traces::Traces;
 use crate::resources::{Organization, Resource, Tool, ToolEnvSecret, ToolVersion};
 
 /// What the controllers must know of the installation.
@@ -121,6 +123,8 @@ pub struct Context {
     pub events: Publisher,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is traced.
+    pub traces: Traces,
     /// The Organizations.
     pub organizations: Cache<Organization>,
     /// The Tools.

@@ -64,7 +64,7 @@ impl Publisher {
         };
         let api: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
         if let Err(error) = bounded(api.create(&PostParams::default(), &event)).await {
-            tracing::debug!(object = %object.describe(), %reason, %error, "an Event could not be published");
+            tracing::debug!(%reason, %error, "an Event could not be published");
         }
     }
 }

@@ -9,5 +9,6 @@ pub mod process;
 pub mod replica;
 pub mod secure;
 pub mod settings;
+pub mod traces;
 
 pub use process::run;

@@ -14,6 +14,7 @@ use super::metrics::Metrics;
 use super::replica::{Replica, Surroundings};
 use super::secure;
 use super::settings::Settings;
+use super::traces::Traces;
 use crate::amigo::HttpTransport;
 use crate::clock::Clock;
 use crate::kubernetes::client::Clients;
@@ -37,6 +38,8 @@ pub fn run(settings: Settings) -> Result<(), String> {
 async fn start(settings: Settings) -> Result<(), String> {
     let allowed = settings.allowed_endpoints()?;
     let transport = HttpTransport::new(settings.ca_file.as_deref()).map_err(|error| format!("--ca-file: {error}"))?;
+    let me = identity();
+    let traces = Traces::start(|name| std::env::var(name).ok(), &me)?;
     let listener =
         TcpListener::bind(settings.listen).await.map_err(|error| format!("--listen {}: {error}", settings.listen))?;
     let address = listener.local_addr().unwrap_or(settings.listen);
@@ -47,10 +50,13 @@ async fn start(settings: Settings) -> Result<(), String> {
     serve(&settings, listener, readiness, &metrics, &clients).await?;
     let stop = stop_signal()?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, "amigo-operator starts");
-    let surroundings = Surroundings { clients, transport: Arc::new(transport), clock: Clock::System, me: identity() };
+    let transport = traces.over(Arc::new(transport));
+    let surroundings = Surroundings { clients, transport, traces: traces.clone(), clock: Clock::System, me };
     // On a thread that works: from this one every wake-up would be a switch between threads.
     let replica = tokio::spawn(Replica::new(settings, allowed, surroundings, metrics, ready).run(stop));
-    replica.await.map_err(|error| format!("the operator has ended: {error}"))
+    let ended = replica.await.map_err(|error| format!("the operator has ended: {error}"));
+    traces.end().await;
+    ended
 }
 
 /// Serves the health checks and the metrics, until the process ends.

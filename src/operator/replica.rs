@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::http::{Check, Readiness};
 use super::metrics::{self, Metrics};
 use super::settings::Settings;
+use super::traces::Traces;
 use crate::amigo::transport::Transport;
 use crate::amigo::{AllowedEndpoints, Amigo};
 use crate::clock::Clock;
@@ -38,6 +39,8 @@ pub struct Surroundings {
     pub clients: Clients,
     /// The remote API.
     pub transport: Arc<dyn Transport>,
+    /// What is traced.
+    pub traces: Traces,
     /// The time of day.
     pub clock: Clock,
     /// Unique to this replica, for the Lease and in Events.
@@ -187,6 +190,7 @@ impl Replica {
             leadership: leadership.clone(),
             events: Publisher::new(self.calls(), self.surroundings.me.clone()),
             metrics: self.metrics.clone(),
+            traces: self.surroundings.traces.clone(),
             organizations: caches.organizations.clone(),
             tools: caches.tools.clone(),
             versions: caches.versions.clone(),
@@ -228,7 +232,7 @@ impl Replica {
         if !self.tasks.is_empty() {
             tracing::info!(
                 publishes = self.tasks.len(),
-                grace_seconds = grace.as_secs(),
+                graceSeconds = grace.as_secs(),
                 "waits for publishes in flight"
             );
         }
@@ -363,7 +367,7 @@ async fn wait_for_crds(clients: &Clients, ready: &channel::Sender<Readiness>) ->
         tokio::time::sleep(PATIENCE).await;
     }
     if said.is_some() {
-        tracing::info!(waited_seconds = began.elapsed().as_secs(), "the CustomResourceDefinitions are there");
+        tracing::info!(waitedSeconds = began.elapsed().as_secs(), "the CustomResourceDefinitions are there");
     }
     BTreeSet::new()
 }

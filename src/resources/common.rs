@@ -7,6 +7,8 @@ use kube::ResourceExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::scope::{Names, Subject};
+
 /// Access to the fields that every status has.
 pub trait CommonStatus:
     Clone + Default + PartialEq + fmt::Debug + Serialize + DeserializeOwned + Send + Sync + 'static
@@ -64,6 +66,17 @@ pub trait Resource:
     /// Whether the object is Stalled at its current generation.
     fn is_stalled(&self) -> bool {
         self.condition("Stalled").is_some_and(|c| c.status == "True" && c.observed_generation == self.meta().generation)
+    }
+}
+
+impl<K: Resource> Subject for K {
+    fn names(&self) -> Names<'_> {
+        let meta = self.meta();
+        Names {
+            kind: Self::kind(&()),
+            namespace: meta.namespace.as_deref().unwrap_or_default(),
+            name: meta.name.as_deref().unwrap_or_default(),
+        }
     }
 }
 

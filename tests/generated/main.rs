@@ -7,7 +7,7 @@ mod metrics;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use amigo_operator::operator::docs::{PAGE, settings_page};
+use amigo_operator::operator::docs::{LOGS, PAGE, logs_page, settings_page};
 use amigo_operator::resources::{crd_yaml, crds, docs};
 
 const HINT: &str = "run `UPDATE_GENERATED=1 cargo test --test generated` and commit the result";
@@ -39,6 +39,11 @@ fn the_page_of_the_metrics_is_up_to_date() {
 #[test]
 fn the_page_of_settings_is_up_to_date() {
     assert_files("docs/reference", &[(PAGE.to_owned(), settings_page().expect("writing to a string"))]);
+}
+
+#[test]
+fn the_page_of_logs_is_up_to_date() {
+    assert_files("docs/reference", &[(LOGS.to_owned(), logs_page().expect("writing to a string"))]);
 }
 
 fn definitions() -> Vec<(String, String)> {

@@ -73,7 +73,11 @@ impl World {
         const STARTS: &str = "amigo-operator starts";
         let log = self.log();
         let starts = log.lines().filter(|line| line.contains(STARTS));
-        let addresses = starts.filter_map(|line| line.split("address=").nth(1)?.split_whitespace().next());
+        // As text, and as JSON.
+        let addresses = starts.filter_map(|line| {
+            let rest = line.split("address=").nth(1).or_else(|| line.split("\"address\":\"").nth(1))?;
+            rest.split([' ', '"']).next()
+        });
         // Those that have ended answer no more.
         let texts = addresses.filter_map(|address| {
             let answer = self.block_on(async { reqwest::get(format!("http://{address}/metrics")).await?.text().await });

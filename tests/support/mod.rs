@@ -53,6 +53,8 @@ pub struct Setup {
     pub leader_elect: bool,
     /// How the service behaves.
     pub service: Settings,
+    /// Form of the operator's log.
+    pub log_format: &'static str,
     /// More flags of the operator.
     pub flags: Vec<String>,
     /// A second namespace that the operator works in, too.
@@ -65,7 +67,8 @@ pub struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         let service = Settings { publish_seconds: 1.0, ..Settings::default() };
-        Self { leader_elect: false, service, flags: Vec::new(), neighbour: false, everywhere: false }
+        let (leader_elect, neighbour, everywhere) = (false, false, false);
+        Self { leader_elect, service, log_format: "text", flags: Vec::new(), neighbour, everywhere }
     }
 }
 
@@ -136,6 +139,7 @@ impl World {
         }
         let mut flags = own_flags(&namespace, neighbour.as_deref(), &system, &endpoint);
         flags.push(format!("--leader-elect={}", setup.leader_elect));
+        flags.push(format!("--log-format={}", setup.log_format));
         flags.extend(setup.flags);
         let namespaces: Vec<&str> =
             [Some(&namespace), neighbour.as_ref()].into_iter().flatten().map(String::as_str).collect();
@@ -291,7 +295,6 @@ fn own_flags(namespace: &str, neighbour: Option<&str>, system: &str, endpoint: &
         format!("--allowed-endpoint={endpoint}"),
         format!("--lease-namespace={system}"),
         "--listen=127.0.0.1:0".to_owned(),
-        "--log-format=text".to_owned(),
         "--log-level=info,amigo_operator=debug".to_owned(),
     ];
     let run = std::iter::once("run".to_owned());

@@ -80,7 +80,7 @@ impl Kind for Organization {
                 Ok(true) => ctx.try_all_again(&this.0, &this.1),
                 Ok(false) => {}
                 Err(error) => {
-                    tracing::info!(organization = %handle.object().describe(), ?error, "cannot be connected to while it is deleted");
+                    tracing::info!(%error, "cannot be connected to while it is deleted");
                 }
             }
             let verdict = Verdict { state: State::Reconciling, reason: Reason::InUse, message: message.clone() };

@@ -150,7 +150,7 @@ async fn synchronise(
         } else {
             unbound_plan(&tool, &desired, named.as_ref(), &mut permit, connection, class, ctx).await?
         };
-        tracing::debug!(object = %tool.describe(), ?plan, "decided");
+        tracing::debug!(?plan, "decided");
         if !is_settled_fact(&plan, &uid, ctx) {
             return Ok(Some(Outcome::not_found_yet(class)));
         }
@@ -174,6 +174,7 @@ async fn synchronise(
                 // What a new manifest asks for was changed by nobody else.
                 if status.observed_generation == tool.metadata.generation {
                     ctx.metrics.drift_corrected();
+                    tracing::info!(toolID = id, "others changed the tool; it is as the manifest says again");
                 }
                 return Ok(None);
             }

@@ -31,7 +31,7 @@ use crate::kubernetes::events;
 use crate::kubernetes::object::{Handle, has_finalizer};
 use crate::kubernetes::watch::{Cache, Change};
 use crate::resources::tool_env_secret::{SyncedVariable, Visibility};
-use crate::resources::{Reason, Resource, ToolEnvSecret, ToolEnvSecretStatus};
+use crate::resources::{Reason, ToolEnvSecret, ToolEnvSecretStatus};
 
 /// How long a new or changed object waits for others of the same tool, so that they share one call.
 const GATHERING: Duration = Duration::from_millis(200);
@@ -102,7 +102,7 @@ impl Sync<'_> {
             let member = match self.member(&other).await {
                 Ok(member) => member,
                 Err(error) => {
-                    tracing::info!(object = %other.describe(), %error, "its Secrets cannot be read; its variables are left alone");
+                    tracing::info!(kind = "ToolEnvSecret", namespace = other.namespace(), name = other.name_any(), %error, "its Secrets cannot be read; its variables are left alone");
                     Self::unreadable(&other)
                 }
             };
@@ -369,7 +369,7 @@ impl Sync<'_> {
         }
         self.ctx.remote.change_tool(at, self.tool_id, |tool| apply_names(tool, delta));
         tracing::info!(
-            tool_id = self.tool_id,
+            toolID = self.tool_id,
             inserted = delta.inserts.len(),
             updated = delta.updates.len(),
             deleted = delta.deletes.len(),

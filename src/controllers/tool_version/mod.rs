@@ -258,7 +258,7 @@ fn plan(
         now: look.now,
     };
     let plan = decide::decide(&situation);
-    tracing::debug!(object = %object.describe(), ?plan, "decided");
+    tracing::debug!(?plan, "decided");
     Ok(plan)
 }
 
@@ -364,7 +364,7 @@ async fn flight(
             if wanted.is_ok_and(|wanted| wanted == Wanted::Version(number) || matches!(wanted, Wanted::Bump(_))) {
                 return Ok(Flight::Confirmed(number));
             }
-            tracing::warn!(object = %handle.object().describe(), %number, "a publish came out with another number: somebody else published meanwhile");
+            tracing::warn!(version = %number, "a publish came out with another number: somebody else published meanwhile");
             status.publish = None;
             Ok(Flight::Unknown)
         }
@@ -499,7 +499,7 @@ async fn send(
     let tool_id = look.tool_id.to_owned();
     let (queue, metrics, versions) = (ctx.queues.versions.clone(), ctx.metrics.clone(), ctx.versions.clone());
     let of_the_tool = by_tool(&namespace, &object.spec.tool_ref.name);
-    tracing::info!(object = %object.describe(), version = %expected, attempt, "publishes");
+    tracing::info!(version = %expected, attempt, "publishes");
     ctx.publishes.run(
         object.uid().unwrap_or_default(),
         &ctx.tasks,

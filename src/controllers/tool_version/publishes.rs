@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::amigo::types::VersionNumber;
 use crate::amigo::{self, Effect};
+use crate::scope;
 
 /// The publishes that this process sent, by the uid of the ToolVersion. An answer stays until the next publish of the object:
 /// the status write that should follow it may fail, and the answer must not be lost with it.
@@ -90,7 +91,7 @@ impl Publishes {
         wake: impl FnOnce() + Send + 'static,
     ) {
         let publishes = self.clone();
-        tasks.spawn(async move {
+        tasks.spawn(scope::carried(async move {
             let started = Instant::now();
             let state = match call.await {
                 Ok(number) => State::Confirmed(number),
@@ -107,7 +108,7 @@ impl Publishes {
             all.retain(|_, publish| publish.is_needed());
             drop(all);
             wake();
-        });
+        }));
     }
 
     /// What became of the object's publish of this attempt for this tool: one that has another tool now counts its attempts

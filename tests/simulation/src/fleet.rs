@@ -12,6 +12,7 @@ use amigo_operator::kubernetes::client::Clients;
 use amigo_operator::operator::http::Readiness;
 use amigo_operator::operator::metrics::Metrics;
 use amigo_operator::operator::replica::{Replica, Surroundings};
+use amigo_operator::operator::traces::Traces;
 use amigo_operator::sandbox::{Account, Counters, InProcess, Sandbox, Settings};
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -209,6 +210,7 @@ impl World {
         let surroundings = Surroundings {
             clients: Clients { watch: client(), lease: client(), calls: client() },
             transport: Arc::new(self.clone()),
+            traces: Traces::default(),
             clock: self.clock,
             me: "fleet".into(),
         };

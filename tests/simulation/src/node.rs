@@ -8,6 +8,7 @@ use amigo_operator::operator::http::Readiness;
 use amigo_operator::operator::metrics::Metrics;
 use amigo_operator::operator::replica::{Replica, Surroundings};
 use amigo_operator::operator::settings::Settings;
+use amigo_operator::operator::traces::Traces;
 use clap::Parser;
 use jiff::SignedDuration;
 use tokio::sync::watch;
@@ -70,6 +71,7 @@ impl Node {
         let surroundings = Surroundings {
             clients: Clients { watch: client(), lease: client(), calls: client() },
             transport: Arc::new(link.clone()),
+            traces: Traces::default(),
             clock: self.clock(),
             me,
         };

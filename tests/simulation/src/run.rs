@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use amigo_operator::operator::logs::Lines;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -54,7 +55,7 @@ pub fn run(plan: Plan, level: LevelFilter) -> Report {
             .with_max_level(level)
             .with_span_events(FmtSpan::NONE)
             .with_ansi(false)
-            .without_time()
+            .event_format(Lines::reproducible())
             .finish();
         let guard = tracing::subscriber::set_default(logs);
         let sim = Sim::new(plan, trace);
