@@ -45,10 +45,9 @@ impl State {
         });
         issues.none()?;
         let known = self.organization(organization)?;
-        let valid = known
-            .keys
-            .get(&key_id)
-            .is_some_and(|known| known.key == key && known.expires_at.is_none_or(|expires_at| expires_at > now.time));
+        let valid = known.keys.get(&key_id).is_some_and(|known| {
+            known.secret == key && known.expires_at.is_none_or(|expires_at| expires_at > now.time)
+        });
         if !valid || !known.users.contains_key(&user_id) {
             return Err(Answer::unauthorized("Invalid API key or user"));
         }

@@ -118,7 +118,8 @@ impl Organization {
 /// An API key.
 #[derive(Debug)]
 pub(super) struct Key {
-    pub key: String,
+    /// The key itself.
+    pub secret: String,
     pub created_at: Timestamp,
     pub expires_at: Option<Timestamp>,
 }

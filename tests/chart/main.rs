@@ -13,9 +13,9 @@ mod kustomize;
 mod lifecycle;
 mod metrics;
 mod permissions;
-mod proof;
 #[path = "../promtool/mod.rs"]
 mod promtool;
+mod proof;
 mod refused;
 mod rendered;
 mod rights;

@@ -198,15 +198,17 @@ fn is_outage_suspected(this: &Key, ctx: &Context) -> bool {
 
 /// The message of a Ready Organization, with what is held, and with the Secret whose key ends soon.
 fn signed_in(status: &OrganizationStatus, expiring: Option<&String>, limit: i32) -> String {
-    let mut signed_in = format!("signed in as user {}", status.user_id.as_deref().unwrap_or_default());
-    if let (Some(secret), Some(ends)) = (expiring, &status.api_key_expires_at) {
-        signed_in += &format!(
-            "; its API key ends at {ends}: make a new one and put it into Secret {secret}, where it is used at once"
-        );
-    }
+    let user = status.user_id.as_deref().unwrap_or_default();
+    let signed_in = match (expiring, &status.api_key_expires_at) {
+        (Some(secret), Some(ends)) => format!(
+            "signed in as user {user}; its API key ends at {ends}: make a new one and put it into Secret {secret}, where it is \
+             used at once"
+        ),
+        _ => format!("signed in as user {user}"),
+    };
     let Some(held) = status.held_deprecations else { return signed_in };
-    let used = status.last_handled_confirmation.as_deref() == Some(held.to_string().as_str());
-    let first = if used { " (remove the annotation of this value first: it was used)" } else { "" };
+    let is_used = status.last_handled_confirmation.as_deref() == Some(held.to_string().as_str());
+    let first = if is_used { " (remove the annotation of this value first: it was used)" } else { "" };
     format!(
         "{signed_in}; {held} deprecations are held, as more than {limit} were asked for in an hour: check them, then annotate \
          `{CONFIRM_DEPRECATIONS}: \"{held}\"`{first}"
@@ -237,8 +239,11 @@ async fn answer_deprecations(
     if answer != without {
         status.last_handled_confirmation = annotation;
     }
-    deprecations::add(&mut recent, answer.granted_count, now);
-    status.recent_deprecations = recent;
+    // What is older than an hour goes with the next that are added: by itself it is worth no write.
+    if answer.granted_count > 0 {
+        deprecations::add(&mut recent, answer.granted_count, now);
+        status.recent_deprecations = recent;
+    }
     status.held_deprecations = (answer.held > 0).then_some(answer.held);
     if !answer.granted.is_empty() {
         handle.write_status(status.clone(), &verdict(status), now).await?;

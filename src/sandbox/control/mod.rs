@@ -47,7 +47,7 @@ impl Sandbox {
         let now = self.moment().time;
         let state = &mut *self.state();
         let organization = state.organizations.entry(account.organization.clone()).or_default();
-        let key = Key { key: account.api_key.clone(), created_at: now, expires_at: None };
+        let key = Key { secret: account.api_key.clone(), created_at: now, expires_at: None };
         organization.keys.insert(account.api_key_id.clone(), key);
         organization.users.entry(account.user_id.clone()).or_default();
     }
@@ -95,7 +95,7 @@ impl Sandbox {
         let age = SignedDuration::try_from(seconds(age_seconds)).unwrap_or_default();
         let created_at = now.saturating_sub(age).unwrap_or(now);
         let expires_at = lives_seconds.map(|seconds| later(now, seconds));
-        let key = Key { key: key.to_owned(), created_at, expires_at };
+        let key = Key { secret: key.to_owned(), created_at, expires_at };
         self.state().controlled(organization)?.keys.insert(key_id.to_owned(), key);
         Ok(())
     }

@@ -34,12 +34,13 @@ impl Call {
             ("GET", ["tool", _, "version"]) => "list-versions",
             ("POST", ["tool", _, "version"]) => "publish-version",
             ("DELETE", ["tool", _, "version", _]) => "deprecate-versions",
+            ("GET", ["organization", "api_key"]) => "list-api-keys",
             other => unreachable!("the API has no {other:?}"),
         };
         let decoded = |text: &&str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
         Self {
             operation,
-            tool_id: path.get(1).map(|id| (*id).to_owned()).filter(|_| operation != "sign-in").unwrap_or_default(),
+            tool_id: path.get(1).map(|id| (*id).to_owned()).filter(|_| path[0] == "tool").unwrap_or_default(),
             versions: path.get(3).map(decoded).unwrap_or_default(),
             body: serde_json::from_slice(request.body()).unwrap_or_default(),
         }
@@ -48,7 +49,7 @@ impl Call {
     /// Whether it changes something.
     #[must_use]
     pub fn writes(&self) -> bool {
-        !matches!(self.operation, "sign-in" | "list-tools" | "list-versions")
+        self.operation != "sign-in" && !self.is_list()
     }
 
     /// Whether it is a list.
