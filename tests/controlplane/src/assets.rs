@@ -22,6 +22,10 @@ pub enum Program {
     KubeControllerManager,
     /// The command line client, of the same version as the servers.
     Kubectl,
+    /// Gives Pods a node.
+    KubeScheduler,
+    /// Runs the Pods of a node.
+    Kubelet,
     /// Helm 4.
     Helm,
     /// Helm 3, which many still use.
@@ -36,6 +40,9 @@ impl Program {
     /// What makes a control plane, the quickest to build first.
     pub const CONTROL_PLANE: [Self; 4] = [Self::Etcd, Self::Kubectl, Self::KubeApiServer, Self::KubeControllerManager];
 
+    /// What a node needs beside a control plane and a container runtime.
+    pub const NODE: [Self; 2] = [Self::KubeScheduler, Self::Kubelet];
+
     /// The name of its file.
     #[must_use]
     pub fn file_name(self) -> &'static str {
@@ -44,6 +51,8 @@ impl Program {
             Self::KubeApiServer => "kube-apiserver",
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
+            Self::KubeScheduler => "kube-scheduler",
+            Self::Kubelet => "kubelet",
             Self::Helm => "helm",
             Self::Helm3 => "helm3",
             Self::Kstatus => "kstatus",
@@ -59,6 +68,8 @@ impl Program {
             Self::KubeApiServer => "TEST_ASSET_KUBE_APISERVER",
             Self::KubeControllerManager => "TEST_ASSET_KUBE_CONTROLLER_MANAGER",
             Self::Kubectl => "TEST_ASSET_KUBECTL",
+            Self::KubeScheduler => "TEST_ASSET_KUBE_SCHEDULER",
+            Self::Kubelet => "TEST_ASSET_KUBELET",
             Self::Helm => "TEST_ASSET_HELM",
             Self::Helm3 => "TEST_ASSET_HELM3",
             Self::Kstatus => "TEST_ASSET_KSTATUS",

@@ -15,6 +15,10 @@ use rcgen::{
 
 use crate::error::{Error, file_error};
 
+/// The address of the Service `kubernetes`, the first of the range of Services. Nothing leads to it here; who makes something
+/// lead to it meets a server that proves its name.
+pub const SERVICE_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
 const SERVING_CA: &str = "amigo-test-serving-ca";
 const CLIENT_CA: &str = "amigo-test-client-ca";
 
@@ -44,7 +48,8 @@ impl Certificates {
         let serving = self.create_authority(SERVING_CA, "serving-ca")?;
         let mut server = leaf(name("localhost", &[]), ExtendedKeyUsagePurpose::ServerAuth);
         let localhost = "localhost".try_into().map_err(certificate_error("localhost"))?;
-        server.subject_alt_names = vec![SanType::DnsName(localhost), SanType::IpAddress(Ipv4Addr::LOCALHOST.into())];
+        let addresses = [Ipv4Addr::LOCALHOST, SERVICE_ADDRESS].map(|address| SanType::IpAddress(address.into()));
+        server.subject_alt_names = [SanType::DnsName(localhost)].into_iter().chain(addresses).collect();
         sign(&server, &serving, &self.folder.join("apiserver.crt"), &self.folder.join("apiserver.key"))?;
         let signer = new_key("service-account signer")?;
         write_private(&self.service_account_key(), &signer.serialize_pem())?;

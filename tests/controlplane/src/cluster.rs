@@ -43,6 +43,12 @@ impl Cluster {
         self.directory.join("admin.kubeconfig")
     }
 
+    /// The authority that signs client certificates, for a server that asks for them, such as the kubelet.
+    #[must_use]
+    pub fn client_authority(&self) -> PathBuf {
+        self.certificates().client_ca()
+    }
+
     /// The audit log: one JSON object a line, at level Metadata, for every request that was answered. The line is
     /// there when the answer is.
     #[must_use]

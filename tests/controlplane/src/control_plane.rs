@@ -38,6 +38,7 @@ pub struct Options {
     crds: Vec<PathBuf>,
     api_server_flags: Vec<String>,
     without_controller_manager: bool,
+    with_nodes: bool,
 }
 
 impl Options {
@@ -67,6 +68,13 @@ impl Options {
     #[must_use]
     pub fn api_server_flag(mut self, flag: impl Into<String>) -> Self {
         self.api_server_flags.push(flag.into());
+        self
+    }
+
+    /// Lets nodes join: kubelets get the permissions of nodes, and all controllers run, those that make Pods among them.
+    #[must_use]
+    pub fn with_nodes(mut self) -> Self {
+        self.with_nodes = true;
         self
     }
 
@@ -197,6 +205,9 @@ impl ControlPlane {
     /// Starts the API server on the ports and data it had, and waits until it is ready.
     pub fn start_api_server(&mut self) -> Result<(), Error> {
         let mut flags = flags::kube_api_server(&self.certificates(), self.directory(), self.ports);
+        if self.options.with_nodes {
+            flags.extend(flags::kube_api_server_with_nodes(&self.administrator));
+        }
         flags.extend(self.options.api_server_flags.iter().cloned());
         // The old one goes first: two cannot listen on one port.
         self.api_server = None;
@@ -243,7 +254,8 @@ impl ControlPlane {
     /// Starts the controller manager, and waits for the first things it makes: the ServiceAccount and the root
     /// certificate of the namespace `default`.
     pub fn start_controller_manager(&mut self) -> Result<(), Error> {
-        let flags = flags::kube_controller_manager(&self.certificates(), &self.controller_manager_kubeconfig());
+        let kubeconfig = self.controller_manager_kubeconfig();
+        let flags = flags::kube_controller_manager(&self.certificates(), &kubeconfig, self.options.with_nodes);
         self.controller_manager = None;
         let program = &self.assets.kube_controller_manager;
         let server = Supervised::start(CONTROLLER_MANAGER, program, &flags, &[], self.log(CONTROLLER_MANAGER))?;

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use crate::certificates::Certificates;
+use crate::certificates::{Certificates, ClientFiles};
 use crate::ports::Ports;
 
 /// Who did what, without a body of any request or answer: no Secret's value can get into the log.
@@ -15,7 +15,7 @@ rules:
 - level: Metadata
 ";
 
-/// The controllers that a test of an operator needs; nothing here makes Pods.
+/// The controllers that a test of an operator needs where no Pods run.
 const CONTROLLERS: [&str; 6] = [
     "garbage-collector-controller",
     "namespace-controller",
@@ -65,7 +65,22 @@ pub(crate) fn kube_api_server(certificates: &Certificates, folder: &Path, ports:
     ]
 }
 
-pub(crate) fn kube_controller_manager(certificates: &Certificates, kubeconfig: &Path) -> Vec<String> {
+/// What the API server needs beside that where nodes are: each kubelet may do what concerns its own Pods, and the server may ask
+/// kubelets for logs, as the administrator.
+pub(crate) fn kube_api_server_with_nodes(administrator: &ClientFiles) -> Vec<String> {
+    vec![
+        // Beside RBAC, which is given above: the flag adds up.
+        flag("authorization-mode", "Node"),
+        flag("enable-admission-plugins", "NodeRestriction"),
+        flag("kubelet-client-certificate", administrator.certificate.display()),
+        flag("kubelet-client-key", administrator.key.display()),
+        // Names of nodes lead nowhere.
+        flag("kubelet-preferred-address-types", "InternalIP"),
+    ]
+}
+
+pub(crate) fn kube_controller_manager(certificates: &Certificates, kubeconfig: &Path, with_nodes: bool) -> Vec<String> {
+    let controllers = if with_nodes { "*".to_owned() } else { CONTROLLERS.join(",") };
     vec![
         flag("kubeconfig", kubeconfig.display()),
         flag("leader-elect", false),
@@ -75,7 +90,7 @@ pub(crate) fn kube_controller_manager(certificates: &Certificates, kubeconfig: &
         flag("secure-port", 0),
         flag("kube-api-qps", 500),
         flag("kube-api-burst", 1000),
-        flag("controllers", CONTROLLERS.join(",")),
+        flag("controllers", controllers),
     ]
 }
 

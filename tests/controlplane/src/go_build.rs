@@ -101,9 +101,12 @@ impl Module {
     /// The module that a program is built from.
     fn of(program: Program) -> &'static Self {
         match program {
-            Program::Etcd | Program::KubeApiServer | Program::KubeControllerManager | Program::Kubectl => {
-                &CONTROL_PLANE
-            }
+            Program::Etcd
+            | Program::KubeApiServer
+            | Program::KubeControllerManager
+            | Program::Kubectl
+            | Program::KubeScheduler
+            | Program::Kubelet => &CONTROL_PLANE,
             Program::Helm => &HELM,
             Program::Helm3 => &HELM3,
             Program::Kstatus => &KSTATUS,
@@ -284,6 +287,8 @@ impl Build<'_> {
             Program::KubeApiServer => "k8s.io/kubernetes/cmd/kube-apiserver",
             Program::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Program::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+            Program::KubeScheduler => "k8s.io/kubernetes/cmd/kube-scheduler",
+            Program::Kubelet => "k8s.io/kubernetes/cmd/kubelet",
             Program::Helm => "helm.sh/helm/v4/cmd/helm",
             Program::Helm3 => "helm.sh/helm/v3/cmd/helm",
             Program::Kstatus => ".",
@@ -294,7 +299,11 @@ impl Build<'_> {
     fn flags(&self) -> Vec<OsString> {
         match self.program {
             Program::Etcd | Program::Kstatus => vec!["-ldflags".into(), "-s -w".into()],
-            Program::KubeApiServer | Program::KubeControllerManager | Program::Kubectl => {
+            Program::KubeApiServer
+            | Program::KubeControllerManager
+            | Program::Kubectl
+            | Program::KubeScheduler
+            | Program::Kubelet => {
                 let flags = kubernetes_flags(self.module.version_of("k8s.io/kubernetes"));
                 vec!["-tags".into(), "selinux,notest,grpcnotrace".into(), "-ldflags".into(), flags.into()]
             }

@@ -26,6 +26,7 @@ mod supervised;
 mod workdir;
 
 pub use assets::{Assets, Program};
+pub use certificates::SERVICE_ADDRESS;
 pub use cluster::Cluster;
 pub use control_plane::{ControlPlane, Options};
 pub use error::Error;
