@@ -1,4 +1,4 @@
-//! Running cargo from within `cargo xtask`.
+//! Running cargo, and git, from within `cargo xtask`.
 
 use std::env;
 use std::ffi::OsString;
@@ -60,4 +60,13 @@ pub(crate) fn shown(arguments: &[&str]) -> String {
         .iter()
         .map(|argument| if argument.contains('*') { format!("'{argument}'") } else { (*argument).to_owned() });
     ["cargo".to_owned()].into_iter().chain(quoted).collect::<Vec<_>>().join(" ")
+}
+
+/// What git says, at the top of the workspace.
+pub(crate) fn git(arguments: &[&str]) -> Result<String, Box<dyn std::error::Error>> {
+    let output = Command::new("git").current_dir(workspace()).args(arguments).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }

@@ -26,6 +26,18 @@ pub(crate) struct Options {
     twice: bool,
 }
 
+impl Options {
+    /// The operator, under its default name.
+    pub(crate) fn operator() -> Self {
+        Self { tag: None, sandbox: false, twice: false }
+    }
+
+    /// The sandbox, under its default name.
+    pub(crate) fn sandbox() -> Self {
+        Self { sandbox: true, ..Self::operator() }
+    }
+}
+
 /// One image to be built.
 struct Image<'o> {
     program: &'static str,
@@ -33,19 +45,34 @@ struct Image<'o> {
     options: &'o Options,
 }
 
-/// Builds the image into `target/image`, as an archive that `docker load`, `podman load` and `ctr images import` take.
-pub(crate) fn run(options: &Options) -> Outcome {
+/// Where the archive of a program's image is.
+pub(crate) fn archive(program: &str) -> PathBuf {
+    directory().join(format!("{program}.tar"))
+}
+
+fn directory() -> PathBuf {
+    cargo::target_directory().join("image")
+}
+
+/// Fails when a command of cargo is missing.
+pub(crate) fn check_tools() -> Outcome {
     for (command, package) in TOOLS {
         if !cargo::has(command) {
             return Err(format!("{package} is missing; this installs it: cargo install --locked {package}").into());
         }
     }
+    Ok(())
+}
+
+/// Builds the image into `target/image`, as an archive that `docker load`, `podman load` and `ctr images import` take.
+pub(crate) fn run(options: &Options) -> Outcome {
+    check_tools()?;
     let image = if options.sandbox {
         Image { program: "amigo-sandbox", containerfile: "Containerfile.sandbox", options }
     } else {
         Image { program: "amigo-operator", containerfile: "Containerfile", options }
     };
-    let directory = cargo::target_directory().join("image");
+    let directory = directory();
     if options.twice && directory.exists() {
         fs::remove_dir_all(&directory)?;
     }
@@ -112,7 +139,7 @@ impl Image<'_> {
         let version = env!("CARGO_PKG_VERSION");
         let tag = self.options.tag.clone().unwrap_or_else(|| format!("localhost/{}:{version}", self.program));
         let file = cargo::workspace().join("deploy/image").join(self.containerfile);
-        let revision = git(&["rev-parse", "HEAD"])?;
+        let revision = cargo::git(&["rev-parse", "HEAD"])?;
         let labels = [
             ("title", self.program),
             ("description", "Kubernetes operator for the Amigo tool API"),
@@ -147,15 +174,7 @@ fn execute(command: &mut Command) -> Outcome {
 
 /// When the commit was made, in seconds since 1970: every time in the image.
 fn commit_time() -> Result<String, Box<dyn std::error::Error>> {
-    git(&["log", "-1", "--format=%ct"])
-}
-
-fn git(arguments: &[&str]) -> Result<String, Box<dyn std::error::Error>> {
-    let output = Command::new("git").current_dir(cargo::workspace()).args(arguments).output()?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
-    }
-    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    cargo::git(&["log", "-1", "--format=%ct"])
 }
 
 /// What this machine's programs are called in Rust.
@@ -183,7 +202,7 @@ fn bill_of_materials(file: &Path, time: &str) -> Outcome {
     let text =
         fs::read_to_string(&made)?.replace(&format!("file://{}", cargo::workspace().display()), "file:///source");
     fs::write(file, text)?;
-    for left in git(&["ls-files", "--others", "--", &format!("*{name}.json")])?.lines() {
+    for left in cargo::git(&["ls-files", "--others", "--", &format!("*{name}.json")])?.lines() {
         fs::remove_file(cargo::workspace().join(left))?;
     }
     println!("{}", file.display());

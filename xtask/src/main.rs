@@ -7,6 +7,7 @@ mod defects;
 mod demo;
 mod image;
 mod mutants;
+mod node;
 mod report;
 mod simulate;
 mod test;

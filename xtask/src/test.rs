@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use controlplane::{Assets, Cluster, ControlPlane, Program};
 
 use crate::report::Report;
-use crate::{Outcome, cargo, defects, simulate};
+use crate::{Outcome, cargo, defects, node, simulate};
 
 /// The logs of the servers, kept when a test has failed.
 const LOGS: [&str; 4] = ["etcd.log", "kube-apiserver.log", "kube-controller-manager.log", "audit.log"];
@@ -17,6 +17,9 @@ pub(crate) struct Options {
     /// Do one part only
     #[arg(long, value_enum)]
     only: Option<Part>,
+    /// Also install the chart on a real node: needs root, containerd and buildah, and says what is missing
+    #[arg(long)]
+    node: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -31,6 +34,8 @@ enum Part {
     Simulation,
     /// Tests on a real control plane
     Integration,
+    /// The chart and the image on a real node, as with `--node`
+    Node,
 }
 
 /// Runs the parts in order and stops at the first failure.
@@ -42,7 +47,14 @@ pub(crate) fn run(options: &Options) -> Outcome {
 }
 
 fn run_parts(options: &Options, report: &mut Report) -> Outcome {
-    let wanted = |part| options.only.is_none_or(|only| only == part);
+    let with_node = options.node || options.only == Some(Part::Node);
+    let wanted = |part| match options.only {
+        Some(only) => only == part,
+        None => part != Part::Node || options.node,
+    };
+    if with_node {
+        report.step("requirements of a node", "looking for them", node::check)?;
+    }
     if wanted(Part::Fmt) {
         cargo_step(report, "formatting", &["fmt", "--all", "--check"])?;
     }
@@ -64,6 +76,9 @@ fn run_parts(options: &Options, report: &mut Report) -> Outcome {
     }
     if wanted(Part::Integration) {
         integration_tests(report)?;
+    }
+    if with_node {
+        node::run(report)?;
     }
     Ok(())
 }
