@@ -102,7 +102,8 @@ impl Node {
     /// What a person wants to see when something has failed.
     pub fn tell(&self) {
         for arguments in [
-            &["get", "pods,amigo", "--all-namespaces"][..],
+            &["get", "pods", "--all-namespaces", "--output=wide"][..],
+            &["get", "amigo", "--all-namespaces"],
             &["get", "events", "--all-namespaces", "--sort-by=.lastTimestamp"],
             &["logs", "--namespace", "amigo-system", "--selector=app.kubernetes.io/component=operator", "--tail=40"],
         ] {
