@@ -111,7 +111,7 @@ impl Client {
     }
 
     /// How long the key of these credentials lives, if the service tells; asked once a day, or `anew`. It tells only users
-    /// who may see keys. A failure says nothing, and is no reason to hold anything up: what was known stands.
+    /// who may see keys. A failure says nothing for an hour, and is no reason to hold anything up: what was known stands.
     pub async fn key(&self, anew: bool) -> Key {
         let known = self.session.key();
         if !anew && !known.is_stale(Instant::now()) {

@@ -13,8 +13,8 @@ const IN_TIME: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// How long the answer to a look is good for.
 const KNOWN_FOR: Duration = Duration::from_hours(24);
 
-/// How soon to look again after a look that failed.
-pub const ASKED_AGAIN: Duration = Duration::from_hours(1);
+/// How long nobody looks again after a look that failed.
+const ASKED_AGAIN: Duration = Duration::from_hours(1);
 
 /// What the service tells of a key.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -36,7 +36,7 @@ pub use client::{Client, ClientOptions, SignedInUser};
 pub use endpoint::{AllowedEndpoints, Endpoint, InvalidEndpoint};
 pub use error::{Effect, Error};
 pub use http::{HttpTransport, InvalidTransport};
-pub use key::{ASKED_AGAIN, Key, KeyLife};
+pub use key::{Key, KeyLife};
 pub use operation::{Class, Operation};
 pub use query::{ListTools, ListVersions};
 pub use reads::TOOLS_A_CALL;

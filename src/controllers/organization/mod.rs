@@ -14,7 +14,7 @@ use super::connection::Established;
 use super::deprecations::{self, Grant};
 use super::driver::{Kind, Visit};
 use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_obstacle, of_service_error};
-use crate::amigo::{self, ASKED_AGAIN, ClientOptions, Credentials, Endpoint, Key as ApiKey, Revision};
+use crate::amigo::{self, ClientOptions, Credentials, Endpoint, Key as ApiKey, Revision};
 use crate::kubernetes::conditions::{State, Verdict};
 use crate::kubernetes::object::Handle;
 use crate::kubernetes::watch::{Cache, Change, Key, key};
@@ -165,7 +165,6 @@ async fn ready(
     let again = match (is_outage_suspected(this, ctx), status.held_deprecations) {
         (true, _) => OUTAGE_LOOK,
         (false, Some(_)) => HELD_LOOK,
-        (false, None) if key == ApiKey::Unknown => ASKED_AGAIN,
         (false, None) => STALLED_LOOK,
     };
     let Verdict { reason, message, .. } = verdict(status);
