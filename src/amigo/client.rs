@@ -32,6 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the first waits: until the oldest call of the last minute no longer counts, and no longer.
 const FIRSTS_PATIENCE: Duration = Duration::from_secs(75);
 
+/// How long the look at the life of a key may take, its turn included: an Organization becomes Ready after it.
+const KEY_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Settings of a client.
 #[derive(Debug, Clone)]
 pub struct ClientOptions {
@@ -111,22 +114,25 @@ impl Client {
     }
 
     /// How long the key of these credentials lives, if the service tells; asked once a day, or `anew`. It tells only users
-    /// who may see keys. A failure says nothing for an hour, and is no reason to hold anything up: what was known stands.
+    /// who may see keys. A failure, or no answer in time, says nothing for an hour, and holds nothing up: what was known stands.
     pub async fn key(&self, anew: bool) -> Key {
         let known = self.session.key();
         if !anew && !known.is_stale(Instant::now()) {
             return known.key;
         }
-        let known = match self.list_api_keys().await {
-            Ok(keys) => Known::told(Key::of(&self.session.credentials.api_key_id, &keys), Instant::now()),
-            Err(Error::PermissionDenied { .. }) => Known::told(Key::Untold, Instant::now()),
-            Err(error) => {
-                tracing::debug!(organization = self.account.organization(), %error, "how long the API key lives is not known");
-                known.failed(Instant::now())
-            }
+        let known = match tokio::time::timeout(KEY_PATIENCE, self.list_api_keys()).await {
+            Ok(Ok(keys)) => Known::told(Key::of(&self.session.credentials.api_key_id, &keys), Instant::now()),
+            Ok(Err(Error::PermissionDenied { .. })) => Known::told(Key::Untold, Instant::now()),
+            Ok(Err(error)) => self.key_not_told(known, &error),
+            Err(elapsed) => self.key_not_told(known, &elapsed),
         };
         self.session.set_key(known);
         known.key
+    }
+
+    fn key_not_told(&self, known: Known, error: &dyn std::fmt::Display) -> Known {
+        tracing::debug!(organization = self.account.organization(), %error, "how long the API key lives is not known");
+        known.failed(Instant::now())
     }
 
     async fn list_api_keys(&self) -> Result<Vec<ApiKey>, Error> {

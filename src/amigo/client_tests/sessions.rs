@@ -108,6 +108,18 @@ async fn who_may_not_see_keys_is_not_told_and_not_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_look_at_the_key_that_hangs_holds_nothing_up() {
+    let world = World::new(|sent, _| (sent.line == KEYS).then_some(Reply::Late(60)));
+    let client = world.client();
+    for asked in [1, 1] {
+        let started = tokio::time::Instant::now();
+        assert_eq!(client.key(false).await, Key::Unknown);
+        assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+        assert_eq!(world.count(KEYS), asked);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wrong_key_is_tried_once_however_many_wait() {
     let world = World::new(|_, _| Some(Reply::Json(401, json!({}))));
     let client = world.client();
