@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use amigo_operator::sandbox::{Operation, Project, Settings};
+use amigo_operator::sandbox::{Effect, Fault, Operation, Project, Settings};
 use serde_json::json;
 
 use support::manifests::{
@@ -206,6 +206,25 @@ fn under_a_suspended_organization_nothing_is_called() {
     suspend(&world, "Organization", "acme", false);
     world.ready("Tool", "other");
     all_ready(&world);
+    world.finish();
+}
+
+#[test]
+fn what_is_under_way_when_an_organization_is_suspended_is_not_sent() {
+    let world = World::new("suspendnow");
+    weather(&world);
+    world.sandbox.add_fault(Fault::once("list-tools", Effect::Delay { seconds: 10.0, after_effect: false }));
+    world.apply(&tool("other", ""));
+    world.until("its mark is looked for", || {
+        let requests = world.sandbox.requests(1000);
+        requests.iter().any(|request| request.operation == Operation::ListTools && request.status.is_none())
+    });
+    suspend(&world, "Organization", "acme", true);
+    world.reason("Organization", "acme", "Suspended");
+    world.reason("Tool", "other", "Suspended");
+    assert_eq!(world.made(Operation::CreateTool), 1, "nothing but what was there before");
+    suspend(&world, "Organization", "acme", false);
+    world.ready("Tool", "other");
     world.finish();
 }
 

@@ -111,6 +111,16 @@ impl Connection {
     pub fn client(&self) -> &Client {
         &self.established.client
     }
+
+    /// The client for a write that is sent now, unless the Organization is not as it was when it was connected to: it may be
+    /// suspended by now, or forbid what it allowed. Who is refused looks again, and then says why.
+    pub fn for_write(&self, ctx: &Context) -> Result<&Client, Outcome> {
+        let (namespace, name) = key(&*self.object);
+        if is_same(&self.object, ctx.organizations.get(&namespace, &name).as_deref()) {
+            return Ok(self.client());
+        }
+        Err(Outcome::Unchanged { again: WAITING_LOOK })
+    }
 }
 
 /// The key of the Organization that a Tool uses: its reference, or the default organization.
@@ -121,6 +131,13 @@ pub fn organization_key(tool: &Tool, default: Option<&Key>) -> Option<Key> {
         Some(reference) => Some((reference.namespace.clone().unwrap_or(namespace), reference.name.clone())),
         None => default.cloned(),
     }
+}
+
+/// Whether the Organization is there still, and its spec is the one that was connected to.
+fn is_same(connected: &Organization, now: Option<&Organization>) -> bool {
+    now.is_some_and(|now| {
+        now.metadata.uid == connected.metadata.uid && now.metadata.generation == connected.metadata.generation
+    })
 }
 
 /// The Organization as the decision sees it.
@@ -271,6 +288,25 @@ mod tests {
         ];
         for (state, observed, suspend, established, expected) in table {
             assert_eq!(standing(&organization(state, observed, suspend), established), expected, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn a_write_goes_with_the_organization_that_was_connected_to_and_no_other() {
+        let organization = |uid: &str, generation| {
+            let mut organization = self::organization(Some(State::Ready), 2, false);
+            organization.metadata.uid = Some(uid.to_owned());
+            organization.metadata.generation = Some(generation);
+            organization
+        };
+        let connected = organization("one", 2);
+        for (now, same) in [
+            (Some(organization("one", 2)), true),
+            (Some(organization("one", 3)), false),
+            (Some(organization("another", 2)), false),
+            (None, false),
+        ] {
+            assert_eq!(is_same(&connected, now.as_ref()), same, "{now:?}");
         }
     }
 

@@ -78,6 +78,7 @@ pub async fn clear<K: Resource>(
             ctx.memory.found(&uid);
             // The turn and the read may have been waited for, and somebody may have thought better of it meanwhile.
             must_stand(order, handle, connection, ctx).await?;
+            connection.for_write(ctx)?;
             Ok(Clearance::Go(permit))
         }
     }

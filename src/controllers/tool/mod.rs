@@ -185,7 +185,7 @@ async fn synchronise(
                     None => create_permit(&tool, connection, ctx)?,
                 };
                 ctx.remote.sends_mark(&connection.established, desired.mark);
-                if let Some(id) = create(&body, permit, connection).await? {
+                if let Some(id) = create(&body, permit, connection, ctx).await? {
                     ctx.remote.made_tool(&connection.established, &id, &body);
                     created(handle, status, id, ctx).await?;
                     return Ok(None);
@@ -343,8 +343,13 @@ fn create_permit(tool: &Tool, connection: &Connection, ctx: &Context) -> Result<
 }
 
 /// Creates the tool; `None` when an active tool has the name.
-async fn create(body: &CreateTool, permit: Permit, connection: &Connection) -> Result<Option<String>, Interrupt> {
-    match connection.client().create_tool(permit, body).await {
+async fn create(
+    body: &CreateTool,
+    permit: Permit,
+    connection: &Connection,
+    ctx: &Context,
+) -> Result<Option<String>, Interrupt> {
+    match connection.for_write(ctx)?.create_tool(permit, body).await {
         Ok(id) => Ok(Some(id)),
         Err(error) if error.status() == Some(409) => Ok(None),
         Err(error) if error.effect() == Effect::Unknown => {
@@ -403,7 +408,7 @@ async fn write(
         Claim::Granted(permit) => permit,
         Claim::Queued { estimate } => return Err(Outcome::queued("correct the tool", estimate).into()),
     };
-    let written = connection.client().modify_tool(permit, id, modify).await;
+    let written = connection.for_write(ctx)?.modify_tool(permit, id, modify).await;
     ctx.remote.forget_tool(&connection.established, id);
     Ok(written?)
 }

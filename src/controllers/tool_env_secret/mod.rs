@@ -327,7 +327,7 @@ impl Sync<'_> {
             Claim::Queued { estimate } => return Err(Outcome::queued("send the variables", estimate).into()),
         };
         let body = body(members, delta);
-        match self.connection.client().modify_variables(permit, self.tool_id, &body).await {
+        match self.connection.for_write(self.ctx)?.modify_variables(permit, self.tool_id, &body).await {
             Ok(()) => {
                 self.sent(members, delta);
                 Ok(Answer::Done)

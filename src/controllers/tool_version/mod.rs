@@ -198,6 +198,7 @@ async fn look(
         Claim::Queued { estimate } => return Ok(Outcome::queued("publish the version", estimate)),
     };
     let (versions, _) = ctx.list_versions(handle.object(), at, look.tool_id, Duration::ZERO, look.class).await?;
+    connection.for_write(ctx)?;
     match plan(handle, status, look, &versions, ctx)? {
         Plan::Publish { bump, expected } if ctx.publishes.begin(look.tool_id, &uid, next_attempt(status)) => {
             let sent = send(handle, status, look, (bump, expected), &versions, permit, connection, ctx).await;
