@@ -15,6 +15,7 @@ use tower::layer::layer_fn;
 use tower::{BoxError, Service};
 
 use super::transport::{Bounds, Exchange, Transport, TransportError};
+use crate::text;
 
 /// Longest time until a connection stands.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,8 +56,16 @@ pub enum InvalidTransport {
         /// The file.
         file: String,
     },
-    /// The client cannot be made.
-    #[error("the HTTP client cannot be made: {0}")]
+    /// It holds something else.
+    #[error("{file} cannot be read as PEM certificates: {}", text::innermost(source))]
+    Unusable {
+        /// The file.
+        file: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The client cannot be made: the system has no certificate authorities, for instance.
+    #[error("the HTTP client cannot be made: {}", text::innermost(.0))]
     Client(#[from] reqwest::Error),
 }
 
@@ -168,7 +177,8 @@ where
 fn authorities(file: &Path) -> Result<Vec<reqwest::Certificate>, InvalidTransport> {
     let name = file.display().to_string();
     let pem = std::fs::read(file).map_err(|source| InvalidTransport::Unreadable { file: name.clone(), source })?;
-    let certificates = reqwest::Certificate::from_pem_bundle(&pem)?;
+    let certificates = reqwest::Certificate::from_pem_bundle(&pem)
+        .map_err(|source| InvalidTransport::Unusable { file: name.clone(), source })?;
     if certificates.is_empty() {
         return Err(InvalidTransport::NoCertificate { file: name });
     }
@@ -187,13 +197,7 @@ fn unanswered(error: reqwest::Error) -> TransportError {
 /// What went wrong, in words that do not change from one attempt to the next: addresses, ports and URLs are left out.
 fn cause(error: reqwest::Error) -> String {
     let error = &error.without_url();
-    let mut chain = Vec::new();
-    let mut source: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = source {
-        chain.push(error.to_string());
-        source = error.source();
-    }
-    let innermost = chain.last().cloned().unwrap_or_default();
+    let innermost = text::innermost(error).to_string();
     let kind = match error {
         error if error.is_timeout() => return "timed out".to_owned(),
         error if error.is_connect() => "connecting failed",

@@ -151,6 +151,11 @@ fn a_file_without_certificates_is_refused() {
     assert!(matches!(HttpTransport::new(Some(&file)), Err(InvalidTransport::Unreadable { .. })));
     std::fs::write(&file, "no certificate").unwrap();
     assert!(matches!(HttpTransport::new(Some(&file)), Err(InvalidTransport::NoCertificate { .. })));
+    std::fs::write(&file, "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n").unwrap();
+    let error = HttpTransport::new(Some(&file)).unwrap_err();
+    assert!(matches!(error, InvalidTransport::Unusable { .. }), "{error}");
+    assert!(error.to_string().starts_with(&format!("{} cannot be read", file.display())), "{error}");
+    assert!(!error.to_string().contains("builder error"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

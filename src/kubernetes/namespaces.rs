@@ -11,6 +11,7 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 
 use super::watch;
+use crate::text;
 
 /// Labels by namespace.
 #[derive(Debug, Clone, Default)]
@@ -70,7 +71,9 @@ pub async fn run(client: Client, labels: Labels, on_change: impl Fn(&str)) {
                     on_change(&namespace);
                 }
             }
-            Err(error) => tracing::warn!(%error, "the watch of namespaces failed and is tried again"),
+            Err(error) => {
+                tracing::warn!(error = text::with_cause(&error), "the watch of namespaces failed and is tried again");
+            }
         }
     }
 }

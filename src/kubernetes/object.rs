@@ -11,6 +11,7 @@ use serde_json::json;
 use super::conditions::{self, Verdict};
 use crate::resources::annotations::{self, FINALIZER};
 use crate::resources::{CommonStatus, Resource};
+use crate::text;
 
 /// The name under which the server records who changed a field.
 pub const FIELD_MANAGER: &str = "amigo-operator";
@@ -59,7 +60,7 @@ impl Error {
 fn said(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
+        other => text::with_cause(other),
     }
 }
 

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::object::{self, get_opt};
 use super::watch::{self, Key};
 use crate::resources::Reason;
+use crate::text;
 
 /// How changes of Secrets are seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -338,7 +339,9 @@ impl<'a> Seen<'a> {
             Ok(watcher::Event::InitApply(secret) | watcher::Event::Apply(secret)) => self.applied(&secret, on_change),
             Ok(watcher::Event::InitDone) => self.listed(on_change),
             Ok(watcher::Event::Delete(secret)) => self.deleted(&watch::key(&secret), on_change),
-            Err(error) => tracing::warn!(%error, "the watch of Secrets failed and is tried again"),
+            Err(error) => {
+                tracing::warn!(error = text::with_cause(&error), "the watch of Secrets failed and is tried again");
+            }
         }
     }
 

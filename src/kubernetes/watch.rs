@@ -16,6 +16,8 @@ use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch as channel;
 
+use crate::text;
+
 /// What can be watched: the four kinds, and others that are only looked at.
 pub trait Watchable:
     kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static
@@ -335,7 +337,9 @@ pub async fn run<K>(
                     on_change(change);
                 }
             }
-            Err(error) => tracing::warn!(kind = %K::kind(&()), %error, "a watch failed and is tried again"),
+            Err(error) => {
+                tracing::warn!(kind = %K::kind(&()), error = text::with_cause(&error), "a watch failed and is tried again");
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::replica::{Replica, Surroundings};
 use super::secure;
 use super::settings::Settings;
 use super::traces::Traces;
-use crate::amigo::HttpTransport;
+use crate::amigo::{HttpTransport, InvalidTransport};
 use crate::clock::Clock;
 use crate::kubernetes::client::Clients;
 use crate::kubernetes::lease::identity;
@@ -35,9 +35,16 @@ pub fn run(settings: Settings) -> Result<(), String> {
     runtime.block_on(start(settings))
 }
 
+fn no_transport(error: &InvalidTransport) -> String {
+    match error {
+        InvalidTransport::Client(_) => format!("{error}; the system's certificate authorities may be missing"),
+        of_the_file => format!("--ca-file: {of_the_file}"),
+    }
+}
+
 async fn start(settings: Settings) -> Result<(), String> {
     let allowed = settings.allowed_endpoints()?;
-    let transport = HttpTransport::new(settings.ca_file.as_deref()).map_err(|error| format!("--ca-file: {error}"))?;
+    let transport = HttpTransport::new(settings.ca_file.as_deref()).map_err(|error| no_transport(&error))?;
     let me = identity();
     let traces = Traces::start(|name| std::env::var(name).ok(), &me)?;
     let listener =

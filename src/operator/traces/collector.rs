@@ -12,7 +12,7 @@ use opentelemetry_http::{HttpClient, HttpError};
 use tokio::runtime::Handle;
 
 use super::config::Config;
-use crate::text::short;
+use crate::text::{innermost, short};
 
 /// The most that is read of an answer.
 const MOST: usize = 64 * 1024;
@@ -38,13 +38,14 @@ impl Collector {
         if let Some((variable, file)) = &config.certificate {
             let failed = |error: &dyn fmt::Display| format!("{variable}: {file}: {error}");
             let pem = std::fs::read(file).map_err(|error| failed(&error))?;
-            let certificates = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| failed(&error))?;
+            let certificates =
+                reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| failed(&innermost(&error)))?;
             if certificates.is_empty() {
                 return Err(failed(&"it holds no PEM certificate"));
             }
             builder = builder.tls_certs_merge(certificates);
         }
-        let client = builder.build().map_err(|error| format!("traces cannot be exported: {error}"))?;
+        let client = builder.build().map_err(|error| format!("traces cannot be exported: {}", innermost(&error)))?;
         Ok(Self { client, runtime: Handle::current(), reach: Arc::default() })
     }
 }
@@ -106,8 +107,7 @@ async fn send(client: reqwest::Client, request: Request<Bytes>) -> Result<Respon
 /// What went wrong, without the URL, which may hold a secret.
 fn cause(error: reqwest::Error) -> String {
     let error = error.without_url();
-    let innermost = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source()).last();
-    short(&innermost.map(ToString::to_string).unwrap_or_default(), 160)
+    short(&innermost(&error).to_string(), 160)
 }
 
 /// Whether the collector takes spans, and what the log has told of it.
