@@ -6,14 +6,17 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::future::IntoFuture as _;
+use std::io::Read as _;
 use std::sync::{Arc, Mutex};
 
 use amigo_operator::sandbox::Operation;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
+use axum_server::tls_rustls::RustlsConfig;
 use bytes::Bytes;
-use http::HeaderMap;
+use flate2::read::GzDecoder;
+use http::{HeaderMap, HeaderValue};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -46,24 +49,44 @@ impl Span {
 struct Collector(Arc<Mutex<Vec<(HeaderMap, Bytes)>>>);
 
 impl Collector {
-    /// Listens; where.
-    fn start(&self, world: &World) -> String {
+    fn routes(&self) -> Router {
         let take = |State(collector): State<Self>, headers: HeaderMap, body: Bytes| async move {
             collector.0.lock().unwrap().push((headers, body));
         };
-        let routes = Router::new().route("/v1/traces", post(take)).with_state(self.clone());
+        Router::new().route("/v1/traces", post(take)).with_state(self.clone())
+    }
+
+    /// Listens; where.
+    fn start(&self, world: &World) -> String {
         world.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            tokio::spawn(axum::serve(listener, routes).into_future());
+            tokio::spawn(axum::serve(listener, self.routes()).into_future());
             format!("http://{address}")
         })
     }
 
+    /// Listens behind TLS; where, and the certificate that it shows.
+    fn start_with_tls(&self, world: &World) -> (String, String) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let address = world.block_on(async {
+            let tls = RustlsConfig::from_pem(certificate.clone().into(), key.into()).await.unwrap();
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = axum_server::from_tcp_rustls(listener, tls).unwrap();
+            tokio::spawn(server.serve(self.routes().into_make_service()));
+            address
+        });
+        (format!("https://{address}"), certificate)
+    }
+
     fn spans(&self) -> Vec<Span> {
         let mut spans = Vec::new();
-        for (_, body) in self.0.lock().unwrap().iter() {
-            let request = ExportTraceServiceRequest::decode(body.clone()).unwrap();
+        for (headers, body) in self.0.lock().unwrap().iter() {
+            let request = ExportTraceServiceRequest::decode(plain(headers, body)).unwrap();
             for of_process in request.resource_spans {
                 let process = flat(of_process.resource.unwrap().attributes);
                 assert_eq!(process["service.name"], "tools-of-travel");
@@ -81,6 +104,19 @@ impl Collector {
             }
         }
         spans
+    }
+}
+
+/// The body as it was before it was compressed.
+fn plain(headers: &HeaderMap, body: &Bytes) -> Bytes {
+    match headers.get("content-encoding").map(HeaderValue::as_bytes) {
+        None => body.clone(),
+        Some(b"gzip") => {
+            let mut plain = Vec::new();
+            GzDecoder::new(&body[..]).read_to_end(&mut plain).unwrap();
+            plain.into()
+        }
+        Some(other) => panic!("{other:?}"),
     }
 }
 
@@ -175,6 +211,39 @@ fn a_reconcile_and_its_calls_are_one_trace_that_the_service_sees_too() {
         assert!(shown.is_empty(), "{shown:?}");
     }
     assert!(!world.log().contains(HEADER));
+    world.finish();
+}
+
+#[test]
+fn a_collector_behind_tls_gets_compressed_spans_and_is_not_trusted_blindly() {
+    let mut world = World::without_operator("traces-tls", Setup::default());
+    let collector = Collector::default();
+    let (endpoint, certificate) = collector.start_with_tls(&world);
+    let folder = tempfile::tempdir().unwrap();
+    let authorities = folder.path().join("ca.pem");
+    std::fs::write(&authorities, certificate).unwrap();
+    let common = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip"),
+        ("OTEL_SERVICE_NAME", "tools-of-travel"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team=travel"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+    ];
+    start(&mut world, &common);
+    world.apply(&all([acme(&world), tool("weather", "")]));
+    world.ready("Tool", "weather");
+    world.until("it is told", || world.log().contains("the collector takes no spans"));
+    assert!(world.log().contains("invalid peer certificate"), "the cause is told");
+    world.stop_operator();
+    assert!(collector.0.lock().unwrap().is_empty(), "nothing is sent to who is not known");
+
+    start(&mut world, &[&common[..], &[("OTEL_EXPORTER_OTLP_CERTIFICATE", authorities.to_str().unwrap())]].concat());
+    world.apply(&tool("other", ""));
+    world.ready("Tool", "other");
+    let name = |span: &Span| span.name == "reconcile Tool" && span.is("k8s.object.name", "other");
+    world.until("its spans arrive", || collector.spans().iter().any(name));
+    let compressed = |(headers, _): &(HeaderMap, Bytes)| headers.get("content-encoding").is_some_and(|it| it == "gzip");
+    assert!(collector.0.lock().unwrap().iter().all(compressed));
     world.finish();
 }
 
