@@ -13,7 +13,7 @@ use crate::helm::Helm;
 mod example;
 
 /// What Prometheus adds to every sample of a target.
-const TARGET_LABELS: [&str; 2] = ["namespace", "job"];
+const TARGET_LABELS: [&str; 3] = ["namespace", "job", "instance"];
 
 #[test]
 fn alerts_and_dashboards_ask_for_what_there_is() {
