@@ -48,6 +48,8 @@ enum Command {
     Demo(demo::Options),
     /// Start a Kubernetes control plane on this machine and keep it until Ctrl-C
     Controlplane(control_plane::Options),
+    /// Start a real node with the image and the service in memory on this machine and keep it until Ctrl-C
+    Node,
 }
 
 fn main() -> ExitCode {
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Mutants(options) => mutants::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Controlplane(options) => control_plane::run(options),
+        Command::Node => node::stay(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

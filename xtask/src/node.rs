@@ -1,5 +1,5 @@
-//! The part of `cargo xtask test` with a real node: builds the images and the programs, finds the chart of before, and runs
-//! `tests/node`.
+//! `cargo xtask node`, and the part of `cargo xtask test` with a real node: builds the images and the programs, finds the chart of
+//! before, and runs `tests/node`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,19 +24,30 @@ pub(crate) fn run(report: &mut Report) -> Outcome {
     report.step("image of the sandbox", "cargo xtask image --sandbox", || image::run(&image::Options::sandbox()))?;
     report.step("programs of the node", "finding or building them", build_programs)?;
     report.step("node", "the chart and the image on a real node", || {
-        let directory = cargo::target_directory().join("node");
         let earlier = earlier_chart(&cargo::target_directory().join("earlier-chart"))?;
-        let options = [
-            ("--directory", directory),
-            ("--operator", image::archive("amigo-operator")),
-            ("--sandbox", image::archive("amigo-sandbox")),
-            ("--chart", cargo::workspace().join(CHART)),
-            ("--earlier-chart", earlier),
-        ];
-        let options = options.map(|(flag, path)| format!("{flag}={}", path.display()));
-        let options: Vec<&str> = options.iter().map(String::as_str).collect();
-        cargo::run(&[&["run", "--quiet", "--package", "node", "--"], &options[..]].concat(), &[])
+        let chart = cargo::workspace().join(CHART);
+        run_node(&[format!("--chart={}", chart.display()), format!("--earlier-chart={}", earlier.display())])
     })
+}
+
+/// Builds everything, and keeps a node for a person.
+pub(crate) fn stay() -> Outcome {
+    check()?;
+    image::run(&image::Options::operator())?;
+    image::run(&image::Options::sandbox())?;
+    build_programs()?;
+    run_node(&["--stay".to_owned()])
+}
+
+fn run_node(what: &[String]) -> Outcome {
+    let common = [
+        ("--directory", cargo::target_directory().join("node")),
+        ("--operator", image::archive("amigo-operator")),
+        ("--sandbox", image::archive("amigo-sandbox")),
+    ];
+    let common = common.map(|(flag, path)| format!("{flag}={}", path.display()));
+    let options: Vec<&str> = common.iter().chain(what).map(String::as_str).collect();
+    cargo::run(&[&["run", "--quiet", "--package", "node", "--"], &options[..]].concat(), &[])
 }
 
 fn build_programs() -> Outcome {

@@ -3,7 +3,7 @@
 //! - [`machine`] is whether this machine can have a node, and the part of it that the node gets: namespaces and cgroups of its own.
 //! - [`node`] is the node: control plane, containerd, kubelet, scheduler, and what stands in for DNS.
 //! - [`release`], [`service`] and [`objects`] are what runs on it: the chart, the sandbox as a Pod, the manifests of a user.
-//! - [`story`] is what is proved.
+//! - [`story`] is what is proved; [`visit`] is the node without it, for a person.
 
 mod machine;
 mod node;
@@ -11,6 +11,7 @@ mod objects;
 mod release;
 mod service;
 mod story;
+mod visit;
 mod wait;
 
 use std::error::Error;
@@ -39,11 +40,14 @@ struct Arguments {
     #[arg(long, required_unless_present = "check")]
     sandbox: Option<PathBuf>,
     /// The chart
-    #[arg(long, required_unless_present = "check")]
+    #[arg(long, required_unless_present_any = ["check", "stay"])]
     chart: Option<PathBuf>,
     /// The chart as it was before, from which an installation is upgraded
-    #[arg(long, required_unless_present = "check")]
+    #[arg(long, required_unless_present_any = ["check", "stay"])]
     earlier_chart: Option<PathBuf>,
+    /// Test nothing, and keep the node for a person until Ctrl-C
+    #[arg(long, conflicts_with_all = ["check", "chart", "earlier_chart"])]
+    stay: bool,
 }
 
 fn main() -> ExitCode {
@@ -57,14 +61,17 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let all =
-        (&arguments.directory, &arguments.operator, &arguments.sandbox, &arguments.chart, &arguments.earlier_chart);
-    let (Some(directory), Some(operator), Some(sandbox), Some(chart), Some(earlier)) = all else {
+    let (Some(directory), Some(operator), Some(sandbox)) =
+        (&arguments.directory, &arguments.operator, &arguments.sandbox)
+    else {
         machine::check()?;
         return Ok(ExitCode::SUCCESS);
     };
     let Some(part) = machine::part()? else { return machine::run_apart(directory) };
     let images = [operator.clone(), sandbox.clone()];
-    story::tell(&part, &images, chart, earlier)?;
+    match (&arguments.chart, &arguments.earlier_chart) {
+        (Some(chart), Some(earlier)) => story::tell(&part, &images, chart, earlier)?,
+        _ => visit::stay(&part, &images)?,
+    }
     Ok(ExitCode::SUCCESS)
 }

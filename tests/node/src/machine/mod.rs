@@ -23,6 +23,9 @@ const INSIDE: &str = "AMIGO_NODE_CGROUP";
 /// Where the name of the cgroups is kept, for whoever has to remove them.
 const CGROUP_FILE: &str = "cgroup";
 
+/// Where the process outside keeps the id of one that is inside, for a person who wants to get in.
+pub(crate) const PID_FILE: &str = "pid";
+
 /// What the process inside has for itself.
 pub(crate) struct Part {
     /// Folder of all files.

@@ -57,6 +57,7 @@ pub(super) fn enter(directory: &Path, variable: (&str, &str)) -> io::Result<Exit
         .spawn()?;
     // Kept open until then: `wait` would close it.
     let lifeline = child.stdin.take();
+    fs::write(directory.join(super::PID_FILE), child.id().to_string())?;
     let status = child.wait();
     drop(lifeline);
     status
