@@ -34,6 +34,8 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<Report> {
     let filled = world.ready.reached(fleet.objects(), PATIENCE).await?;
     report.note("objects", number(fleet.objects()), "");
     report.note("time until all were Ready", filled.duration_since(began).as_secs_f64(), "s");
+    written_out(&world).await?;
+    report.note("time until their versions were counted, too", began.elapsed().as_secs_f64(), "s");
     world.stop_operator().await?;
     // From here on the limits are those of the service; what follows from that for the status is written before the start that
     // is measured.
@@ -77,6 +79,17 @@ async fn restart(world: &mut World, fleet: Fleet, report: &mut Report) -> Result
     report.note("calls to the service until then", number(total(&world.counters())), "");
     report.note("peak memory", world.process()?.peak_memory()? / 1_000_000.0, "MB");
     Ok(())
+}
+
+/// Waits until nothing is written any more: the versions of Tools that are Ready are counted in turns.
+async fn written_out(world: &World) -> Result<()> {
+    loop {
+        let mark = world.audit.mark()?;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        if all_writes(&world.audit.since(mark)?) == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// Waits until the operator takes next to no processor time.
