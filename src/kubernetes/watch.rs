@@ -10,7 +10,7 @@ use backon::ExponentialBuilder;
 use futures::StreamExt;
 use kube::core::DeserializeGuard;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::utils::ResetTimerBackoff;
+use kube::runtime::utils::{Backoff, ResetTimerBackoff};
 use kube::runtime::watcher::{self, Event, ExponentialBackoff};
 use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -344,16 +344,32 @@ pub async fn run<K>(
     }
 }
 
-/// How long a failed watch waits before it is tried again: longer each time, until it held for two minutes. Without jitter:
-/// one operator has a handful of watches, and the same failures are to give the same run.
+/// How long a failed watch waits before it is tried again: longer each time, until none has failed for two minutes. An event
+/// is no sign that it works again, and resets nothing: before each attempt a watcher says that a list begins.
+pub struct Patience(ResetTimerBackoff<ExponentialBackoff>);
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.0.next()
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {}
+}
+
+/// The patience with a watch: 0.8 to 30 seconds, as that of client-go. Without jitter: one operator has a handful of watches,
+/// and the same failures are to give the same run.
 #[must_use]
-pub fn backoff() -> ResetTimerBackoff<ExponentialBackoff> {
+pub fn backoff() -> Patience {
     let delays = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(800))
         .with_max_delay(Duration::from_secs(30))
         .with_factor(2.0)
         .without_max_times();
-    ResetTimerBackoff::new(delays.into(), Duration::from_secs(120))
+    Patience(ResetTimerBackoff::new(delays.into(), Duration::from_secs(120)))
 }
 
 /// How everything is watched: below the idle limit of common load balancers.
@@ -364,9 +380,33 @@ pub fn config() -> watcher::Config {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use tokio::time::Instant;
+
     use super::*;
     use crate::resources::Tool;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_that_is_refused_is_tried_less_and_less() {
+        let attempts: Arc<Mutex<Vec<Instant>>> = Arc::default();
+        let noted = Arc::clone(&attempts);
+        let refuses = tower::service_fn(move |_: http::Request<kube::client::Body>| {
+            noted.lock().unwrap().push(Instant::now());
+            let status = serde_json::json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403});
+            let answer =
+                http::Response::builder().status(403).body(kube::client::Body::from(status.to_string().into_bytes()));
+            async { Ok::<_, std::convert::Infallible>(answer.unwrap()) }
+        });
+        let api: Api<DeserializeGuard<Tool>> = Api::all(Client::new(refuses, "amigo"));
+        let events = watcher::watcher(api, config()).backoff(backoff());
+        let _ = tokio::time::timeout(Duration::from_secs(300), events.for_each(|_| async {})).await;
+        let attempts = attempts.lock().unwrap();
+        let waits: Vec<u128> = attempts.windows(2).map(|two| (two[1] - two[0]).as_millis() / 100).collect();
+        assert_eq!(waits[..7], [8, 16, 32, 64, 128, 256, 300]);
+        assert!(waits[7..].iter().all(|wait| *wait == 300), "{waits:?}");
+    }
 
     fn guard(name: &str, organization: &str) -> DeserializeGuard<Tool> {
         let mut tool = Tool::new(name, crate::resources::ToolSpec::default());
