@@ -100,6 +100,7 @@ impl Leadership {
 /// A candidate for the lease.
 pub struct Candidate {
     api: Api<Lease>,
+    name: String,
     me: String,
     clock: Clock,
     valid_until: watch::Sender<Option<Instant>>,
@@ -107,12 +108,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// A candidate for the lease in `namespace`; `me` is unique to this process.
+    /// A candidate for the lease of this name in `namespace`; `me` is unique to this process.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, me: String, clock: Clock) -> (Self, Leadership) {
+    pub fn new(client: Client, (namespace, name): (&str, &str), me: String, clock: Clock) -> (Self, Leadership) {
         let (valid_until, receiver) = watch::channel(None);
         let api = Api::namespaced(client, namespace);
-        (Self { api, me, clock, valid_until, seen: None }, Leadership(receiver))
+        (Self { api, name: name.to_owned(), me, clock, valid_until, seen: None }, Leadership(receiver))
     }
 
     /// Takes and renews the lease until `stop`, then gives it up.
@@ -143,7 +144,7 @@ impl Candidate {
 
     /// One look at the lease; whether this process holds it afterwards.
     async fn attempt(&mut self) -> Result<bool, object::Error> {
-        let found = object::get_opt(&self.api, NAME).await?;
+        let found = object::get_opt(&self.api, &self.name).await?;
         let spec = found.as_ref().and_then(|lease| lease.spec.clone());
         let seen = self.first_seen(spec.as_ref());
         match decide(Instant::now(), &self.me, spec.as_ref(), seen) {
@@ -157,7 +158,7 @@ impl Candidate {
     }
 
     async fn give_up(&mut self) -> Result<bool, object::Error> {
-        let found = object::get_opt(&self.api, NAME).await?;
+        let found = object::get_opt(&self.api, &self.name).await?;
         let holder = found.as_ref().and_then(|l| l.spec.as_ref()).and_then(|s| s.holder_identity.as_deref());
         if holder != Some(self.me.as_str()) {
             return Ok(false);
@@ -169,7 +170,7 @@ impl Candidate {
     async fn replace(&self, found: Option<Lease>, holder: String) -> Result<bool, object::Error> {
         let Some(found) = found else { return Ok(false) };
         let lease = self.record(found.metadata.resource_version, holder, found.spec);
-        Self::written(bounded(self.api.replace(NAME, &PostParams::default(), &lease)).await)
+        Self::written(bounded(self.api.replace(&self.name, &PostParams::default(), &lease)).await)
     }
 
     fn written(answer: Result<Lease, object::Error>) -> Result<bool, object::Error> {
@@ -186,7 +187,7 @@ impl Candidate {
         let renewed = previous.holder_identity.as_deref() == Some(holder.as_str());
         let transitions = previous.lease_transitions.unwrap_or_default();
         Lease {
-            metadata: ObjectMeta { name: Some(NAME.to_owned()), resource_version, ..ObjectMeta::default() },
+            metadata: ObjectMeta { name: Some(self.name.clone()), resource_version, ..ObjectMeta::default() },
             spec: Some(LeaseSpec {
                 holder_identity: Some(holder),
                 lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
@@ -322,7 +323,7 @@ mod tests {
             Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody is there"))
         });
         let clock = Clock::starting_at(jiff::Timestamp::UNIX_EPOCH);
-        Candidate::new(Client::new(nobody, "amigo"), "amigo", me.to_owned(), clock).0
+        Candidate::new(Client::new(nobody, "amigo"), ("amigo", "leads"), me.to_owned(), clock).0
     }
 
     #[tokio::test(start_paused = true)]
@@ -367,7 +368,7 @@ mod tests {
             ("renewed", Some(before("me")), -500, 3),
         ] {
             let lease = candidate.record(Some("7".into()), "me".into(), previous);
-            assert_eq!(lease.metadata.name.as_deref(), Some(NAME), "{what}");
+            assert_eq!(lease.metadata.name.as_deref(), Some("leads"), "{what}");
             assert_eq!(lease.metadata.resource_version.as_deref(), Some("7"), "{what}");
             let expected = LeaseSpec {
                 acquire_time: Some(time(acquired)),

@@ -162,7 +162,8 @@ impl Replica {
         }
         let namespace = self.settings.lease_namespace.clone().unwrap_or_else(own_namespace);
         let Surroundings { clients, clock, me, .. } = &self.surroundings;
-        let (candidate, leadership) = Candidate::new(clients.lease.clone(), &namespace, me.clone(), *clock);
+        let (candidate, leadership) =
+            Candidate::new(clients.lease.clone(), (&namespace, &self.settings.lease_name), me.clone(), *clock);
         (leadership, tokio::spawn(candidate.run(stop.clone())))
     }
 

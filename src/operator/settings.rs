@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::certificate::{Certificate, Files};
 use crate::amigo::AllowedEndpoints;
+use crate::kubernetes::lease;
 use crate::kubernetes::secrets::Access;
 use crate::kubernetes::watch::Key;
 
@@ -61,6 +62,10 @@ pub struct Settings {
     /// Namespace of the Lease. Default: the pod's own, else `default`.
     #[arg(long, env = "AMIGO_LEASE_NAMESPACE", value_name = "NAMESPACE", value_parser = namespace)]
     pub lease_namespace: Option<String>,
+
+    /// Name of the Lease. Of all operators that have a Lease in common one works.
+    #[arg(long, env = "AMIGO_LEASE_NAME", default_value = lease::NAME, value_name = "NAME", value_parser = object_name)]
+    pub lease_name: String,
 
     /// How changes of Secrets are seen: one metadata watch, one per referenced Secret, or reading them now and then.
     #[arg(long, env = "AMIGO_SECRET_ACCESS", default_value = "watch", value_name = "watch|named|poll")]
@@ -136,8 +141,17 @@ fn is_label(text: &str) -> bool {
     !text.is_empty() && text.len() <= 63 && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
 }
 
+/// Whether an object can have the name: labels with dots between them.
+fn is_name(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_label)
+}
+
 fn namespace(text: &str) -> Result<String, String> {
     if is_label(text) { Ok(text.to_owned()) } else { Err("must be the name of a namespace".to_owned()) }
+}
+
+fn object_name(text: &str) -> Result<String, String> {
+    if is_name(text) { Ok(text.to_owned()) } else { Err("must be the name of an object".to_owned()) }
 }
 
 fn owner_id(text: &str) -> Result<String, String> {
@@ -147,9 +161,7 @@ fn owner_id(text: &str) -> Result<String, String> {
 
 fn namespace_and_name(text: &str) -> Result<Key, String> {
     match text.split_once('/') {
-        Some((namespace, name)) if is_label(namespace) && name.split('.').all(is_label) => {
-            Ok((namespace.to_owned(), name.to_owned()))
-        }
+        Some((namespace, name)) if is_label(namespace) && is_name(name) => Ok((namespace.to_owned(), name.to_owned())),
         _ => Err("must be NAMESPACE/NAME".to_owned()),
     }
 }
@@ -194,6 +206,7 @@ mod tests {
             (vec!["--listen", "nowhere"], "--listen"),
             (vec!["--leader-elect", "maybe"], "--leader-elect"),
             (vec!["--owner-id", "a/b"], "--owner-id"),
+            (vec!["--lease-name", "a..b"], "--lease-name"),
             (vec!["--secret-poll-seconds", "0"], "--secret-poll-seconds"),
             (vec!["--metrics-cert-file", "a", "--metrics-key-file", "b"], "--metrics-listen"),
             (vec!["--metrics-listen", "127.0.0.1:0", "--metrics-cert-file", "a"], "--metrics-key-file"),

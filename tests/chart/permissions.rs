@@ -24,9 +24,14 @@ const DEFINITIONS: &str = "get apiextensions.k8s.io customresourcedefinitions \
 /// The Lease, in the operator's own namespace.
 const LEASE: [&str; 2] = ["create coordination.k8s.io leases", "get,update coordination.k8s.io leases amigo-operator"];
 
+/// A Lease of the installation's own.
+const OWN_LEASE: [&str; 2] =
+    ["create coordination.k8s.io leases", "get,update coordination.k8s.io leases acme-production"];
+
 /// What a profile grants, each as verbs, group, resources and names.
 struct Granted {
     profile: &'static str,
+    lease: [&'static str; 2],
     everywhere: Vec<&'static str>,
     travel: Vec<&'static str>,
     billing: Vec<&'static str>,
@@ -39,12 +44,14 @@ fn table() -> Vec<Granted> {
     vec![
         Granted {
             profile: "default",
+            lease: LEASE,
             everywhere: kinds(&[DEFINITIONS, all_namespaces, "get,list,watch core secrets"]),
             travel: vec![],
             billing: vec![],
         },
         Granted {
             profile: "secure",
+            lease: LEASE,
             everywhere: kinds(&[
                 DEFINITIONS,
                 all_namespaces,
@@ -57,24 +64,28 @@ fn table() -> Vec<Granted> {
         },
         Granted {
             profile: "named",
+            lease: LEASE,
             everywhere: kinds(&[DEFINITIONS, all_namespaces]),
             travel: vec!["get,list,watch core secrets acme-api-key"],
             billing: vec!["get,list,watch core secrets acme-api-key,invoices"],
         },
         Granted {
             profile: "poll",
+            lease: LEASE,
             everywhere: kinds(&[DEFINITIONS, all_namespaces, "get core secrets"]),
             travel: vec![],
             billing: vec![],
         },
         Granted {
             profile: "namespaced",
+            lease: LEASE,
             everywhere: vec![DEFINITIONS, owner],
             travel: kinds(&["get,list,watch core secrets", "get core namespaces travel"]),
             billing: kinds(&["get,list,watch core secrets", "get core namespaces billing"]),
         },
         Granted {
             profile: "namespaced-named",
+            lease: OWN_LEASE,
             everywhere: vec![DEFINITIONS],
             travel: kinds(&[
                 "get,list,watch core secrets acme-api-key,weather-credentials",
@@ -84,6 +95,7 @@ fn table() -> Vec<Granted> {
         },
         Granted {
             profile: "poll-named",
+            lease: LEASE,
             everywhere: vec![DEFINITIONS, owner],
             travel: kinds(&["get core secrets acme-api-key,weather-credentials", "get core namespaces travel"]),
             billing: vec![],
@@ -110,7 +122,7 @@ fn wait_until_granted(granted: &Granted, account: &str) {
     for namespace in [NAMESPACE, "travel", "billing", "elsewhere"] {
         let mut wanted = granted.everywhere.clone();
         match namespace {
-            NAMESPACE => wanted.extend(LEASE),
+            NAMESPACE => wanted.extend(granted.lease),
             "travel" => wanted.extend(&granted.travel),
             "billing" => wanted.extend(&granted.billing),
             _ => {}

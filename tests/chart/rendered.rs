@@ -231,6 +231,8 @@ fn settings_become_flags() {
         ("{}", "--leader-elect", &["true"]),
         ("{}", "--lease-namespace", &[NAMESPACE]),
         ("{leaderElection: {namespace: leases}}", "--lease-namespace", &["leases"]),
+        ("{}", "--lease-name", &[]),
+        ("{leaderElection: {leaseName: travel.tools}}", "--lease-name", &["travel.tools"]),
         ("{leaderElection: {enabled: false}}", "--leader-elect", &["false"]),
         ("{leaderElection: {enabled: false}}", "--lease-namespace", &[]),
         ("{}", "--secret-access", &["watch"]),

@@ -135,7 +135,8 @@ impl World {
     /// Who holds the lease: the identity of a replica.
     pub fn lease_holder(&self) -> Option<String> {
         let api: Api<Lease> = Api::namespaced(self.client.clone(), &self.system);
-        let lease = self.block_on(api.get_opt("amigo-operator")).unwrap()?;
+        let leases = self.block_on(api.list(&ListParams::default())).unwrap();
+        let lease = leases.items.into_iter().next()?;
         lease.spec.and_then(|spec| spec.holder_identity).filter(|holder| !holder.is_empty())
     }
 

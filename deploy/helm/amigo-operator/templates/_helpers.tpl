@@ -121,6 +121,9 @@ true
 - --leader-elect={{ .Values.leaderElection.enabled }}
 {{- if .Values.leaderElection.enabled }}
 - --lease-namespace={{ include "amigo-operator.leaseNamespace" . }}
+{{- if ne .Values.leaderElection.leaseName "amigo-operator" }}
+- --lease-name={{ .Values.leaderElection.leaseName }}
+{{- end }}
 {{- end }}
 - --secret-access={{ .Values.secrets.access }}
 {{- if .Values.secrets.onlyLabelled }}

@@ -83,7 +83,7 @@
 {{- if and (not .Values.serviceAccount.create) (not .Values.serviceAccount.name) -}}
 {{- fail "serviceAccount.create=false needs serviceAccount.name: the permissions would go to the ServiceAccount default, and so to every Pod." -}}
 {{- end -}}
-{{- $own := list "--listen" "--namespace" "--owner-id" "--default-organization" "--allowed-endpoint" "--leader-elect" "--lease-namespace" "--secret-access" "--secret-poll-seconds" "--grace-period-seconds" "--log-format" "--log-level" "--ca-file" -}}
+{{- $own := list "--listen" "--namespace" "--owner-id" "--default-organization" "--allowed-endpoint" "--leader-elect" "--lease-namespace" "--lease-name" "--secret-access" "--secret-poll-seconds" "--grace-period-seconds" "--log-format" "--log-level" "--ca-file" -}}
 {{- range .Values.extraArgs -}}
 {{- $flag := splitList "=" . | first -}}
 {{- if has $flag $own -}}
