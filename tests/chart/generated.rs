@@ -218,8 +218,8 @@ fn the_spec_of_the_default_organization_is_that_of_the_definition() {
 fn the_chart_is_of_this_version() {
     let chart: Value = serde_saphyr::from_str(&fs::read_to_string(chart("Chart.yaml")).unwrap()).unwrap();
     assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
-    let manager = fs::read_to_string(repository("deploy/kustomize/manager/kustomization.yaml")).unwrap();
-    assert!(manager.contains(concat!("newTag: ", env!("CARGO_PKG_VERSION"), "\n")), "{manager}");
+    let manager = fs::read_to_string(repository("deploy/kustomize/manager/deployment.yaml")).unwrap();
+    assert!(manager.contains(concat!("image: amigo-operator:", env!("CARGO_PKG_VERSION"), "\n")), "{manager}");
     let listed: Value = serde_saphyr::from_str(chart["annotations"]["artifacthub.io/crds"].as_str().unwrap()).unwrap();
     let listed: Vec<_> = listed.as_array().unwrap().iter().map(|crd| crd["name"].as_str().unwrap()).collect();
     assert_eq!(listed, amigo_operator::resources::crd_names());
