@@ -11,7 +11,6 @@ use kube::runtime::watcher::{self, Event};
 use kube::{Api, Client, ResourceExt};
 
 use super::watch;
-use crate::text;
 
 /// Labels by namespace.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +71,7 @@ pub async fn run(client: Client, labels: Labels, on_change: impl Fn(&str)) {
                 }
             }
             Err(error) => {
-                tracing::warn!(error = text::with_cause(&error), "the watch of namespaces failed and is tried again");
+                tracing::warn!(error = watch::trouble(&error), "the watch of namespaces failed and is tried again");
             }
         }
     }

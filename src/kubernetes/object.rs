@@ -57,7 +57,7 @@ impl Error {
 }
 
 /// What the API server said, without the answer's innards.
-fn said(error: &kube::Error) -> String {
+pub(super) fn said(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),
         other => text::with_cause(other),

@@ -18,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use super::object::{self, get_opt};
 use super::watch::{self, Key};
 use crate::resources::Reason;
-use crate::text;
 
 /// How changes of Secrets are seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -340,7 +339,7 @@ impl<'a> Seen<'a> {
             Ok(watcher::Event::InitDone) => self.listed(on_change),
             Ok(watcher::Event::Delete(secret)) => self.deleted(&watch::key(&secret), on_change),
             Err(error) => {
-                tracing::warn!(error = text::with_cause(&error), "the watch of Secrets failed and is tried again");
+                tracing::warn!(error = watch::trouble(&error), "the watch of Secrets failed and is tried again");
             }
         }
     }

@@ -16,7 +16,7 @@ use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch as channel;
 
-use crate::text;
+use super::object;
 
 /// What can be watched: the four kinds, and others that are only looked at.
 pub trait Watchable:
@@ -338,9 +338,21 @@ pub async fn run<K>(
                 }
             }
             Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), error = text::with_cause(&error), "a watch failed and is tried again");
+                tracing::warn!(kind = %K::kind(&()), error = trouble(&error), "a watch failed and is tried again");
             }
         }
+    }
+}
+
+/// Why a watch failed, without the answer's innards.
+#[must_use]
+pub fn trouble(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => object::said(error),
+        watcher::Error::WatchError(status) => status.message.clone(),
+        watcher::Error::NoResourceVersion => error.to_string(),
     }
 }
 
@@ -387,6 +399,20 @@ mod tests {
     use super::*;
     use crate::resources::Tool;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+
+    #[test]
+    fn a_failed_watch_tells_what_the_server_said_once() {
+        let said = "tools.amigo.ai is forbidden: User \"operator\" cannot list resource \"tools\"";
+        let status =
+            kube::core::Status { message: said.into(), reason: "Forbidden".into(), code: 403, ..Default::default() };
+        for error in [
+            watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status.clone()))),
+            watcher::Error::WatchStartFailed(kube::Error::Api(Box::new(status.clone()))),
+            watcher::Error::WatchError(Box::new(status)),
+        ] {
+            assert_eq!(trouble(&error), said);
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_watch_that_is_refused_is_tried_less_and_less() {

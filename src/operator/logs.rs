@@ -18,7 +18,9 @@ use crate::scope::{self, Names, Scope};
 
 /// Starts logging. Fails when the level cannot be read.
 pub fn start(format: LogFormat, level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|error| format!("--log-level {level:?}: {error}"))?;
+    // What kube tells of its watches, the operator tells itself, without the innards of answers.
+    let filter = EnvFilter::try_new(format!("kube_runtime=error,{level}"))
+        .map_err(|error| format!("--log-level {level:?}: {error}"))?;
     let lines = tracing_subscriber::fmt::layer().event_format(Lines::new(format));
     let started = tracing_subscriber::registry().with(filter).with(lines).try_init();
     started.map_err(|error| format!("logging could not be started: {error}"))

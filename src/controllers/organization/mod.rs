@@ -263,7 +263,7 @@ fn allowed_endpoint(organization: &Organization, ctx: &Context) -> Result<Endpoi
     }
     let message = format!(
         "`spec.endpoint` {given} is not on the operator's list of allowed endpoints; whoever runs the operator adds it with \
-         `--allowed-endpoint`"
+         `--allowed-endpoint` (with the Helm chart: `allowedEndpoints`)"
     );
     Err(Outcome::stalled(Reason::EndpointNotAllowed, message))
 }
