@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt;
@@ -96,6 +97,9 @@ impl Connections {
     }
 }
 
+/// How soon an object looks again whose write was refused. Not every object is woken by an edit of the Organization.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// A client and the Organization that it belongs to.
 #[derive(Clone)]
 pub struct Connection {
@@ -112,14 +116,14 @@ impl Connection {
         &self.established.client
     }
 
-    /// The client for a write that is sent now, unless the Organization is not as it was when it was connected to: it may be
-    /// suspended by now, or forbid what it allowed. Who is refused looks again, and then says why.
+    /// The client for a write that is sent now, unless the Organization was edited since it was connected to so that it forbids the
+    /// write or leads elsewhere. Who is refused looks again, and then says why.
     pub fn for_write(&self, ctx: &Context) -> Result<&Client, Outcome> {
         let (namespace, name) = key(&*self.object);
-        if is_same(&self.object, ctx.organizations.get(&namespace, &name).as_deref()) {
+        if allows_the_same(&self.object, ctx.organizations.get(&namespace, &name).as_deref()) {
             return Ok(self.client());
         }
-        Err(Outcome::Unchanged { again: WAITING_LOOK })
+        Err(Outcome::Unchanged { again: LOOK_AGAIN })
     }
 }
 
@@ -133,11 +137,17 @@ pub fn organization_key(tool: &Tool, default: Option<&Key>) -> Option<Key> {
     }
 }
 
-/// Whether the Organization is there still, and its spec is the one that was connected to.
-fn is_same(connected: &Organization, now: Option<&Organization>) -> bool {
-    now.is_some_and(|now| {
-        now.metadata.uid == connected.metadata.uid && now.metadata.generation == connected.metadata.generation
-    })
+/// Whether the Organization is there still, and nothing was edited that forbids a write or leads it elsewhere. That it is being
+/// deleted, which raises its generation, is no reason: those who clean up need it.
+fn allows_the_same(connected: &Organization, now: Option<&Organization>) -> bool {
+    let Some(now) = now.filter(|now| now.metadata.uid == connected.metadata.uid) else { return false };
+    let (before, after) = (&connected.spec, &now.spec);
+    before.suspend == after.suspend
+        && before.deprecation == after.deprecation
+        && before.allowed_namespaces == after.allowed_namespaces
+        && before.endpoint == after.endpoint
+        && before.organization == after.organization
+        && before.credentials_ref == after.credentials_ref
 }
 
 /// The Organization as the decision sees it.
@@ -255,7 +265,7 @@ mod tests {
     use super::*;
     use crate::kubernetes::conditions::{State, Verdict, conditions};
     use crate::resources::ToolSpec;
-    use crate::resources::organization::{LocalReference, OrganizationSpec, OrganizationStatus};
+    use crate::resources::organization::{Deprecation, LocalReference, OrganizationSpec, OrganizationStatus};
     use crate::resources::tool::OrganizationReference;
     use serde_json::json;
 
@@ -292,21 +302,28 @@ mod tests {
     }
 
     #[test]
-    fn a_write_goes_with_the_organization_that_was_connected_to_and_no_other() {
-        let organization = |uid: &str, generation| {
-            let mut organization = self::organization(Some(State::Ready), 2, false);
-            organization.metadata.uid = Some(uid.to_owned());
-            organization.metadata.generation = Some(generation);
-            organization
+    fn a_write_goes_out_unless_its_organization_was_edited_to_forbid_it() {
+        let edited = |edit: &dyn Fn(&mut Organization)| {
+            let mut organization = organization(Some(State::Ready), 2, false);
+            organization.metadata.uid = Some("one".into());
+            edit(&mut organization);
+            Some(organization)
         };
-        let connected = organization("one", 2);
+        let connected = edited(&|_| {}).unwrap();
         for (now, same) in [
-            (Some(organization("one", 2)), true),
-            (Some(organization("one", 3)), false),
-            (Some(organization("another", 2)), false),
+            (edited(&|_| {}), true),
+            (edited(&|it| it.metadata.generation = Some(3)), true),
+            (edited(&|it| it.spec.budget_percent = 1), true),
+            (edited(&|it| it.spec.suspend = true), false),
+            (edited(&|it| it.spec.deprecation = Deprecation::Forbidden), false),
+            (edited(&|it| it.spec.allowed_namespaces.from = NamespacesFrom::All), false),
+            (edited(&|it| it.spec.endpoint = "https://other.example".into()), false),
+            (edited(&|it| it.spec.organization = "other".into()), false),
+            (edited(&|it| it.spec.credentials_ref.name = "other".into()), false),
+            (edited(&|it| it.metadata.uid = Some("another".into())), false),
             (None, false),
         ] {
-            assert_eq!(is_same(&connected, now.as_ref()), same, "{now:?}");
+            assert_eq!(allows_the_same(&connected, now.as_ref()), same, "{now:?}");
         }
     }
 

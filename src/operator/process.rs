@@ -37,7 +37,9 @@ pub fn run(settings: Settings) -> Result<(), String> {
 
 fn no_transport(error: &InvalidTransport) -> String {
     match error {
-        InvalidTransport::Client(_) => format!("{error}; the system's certificate authorities may be missing"),
+        InvalidTransport::Client(_) => {
+            format!("{error}; the system's certificate authorities, or a certificate in --ca-file, cannot be used")
+        }
         of_the_file => format!("--ca-file: {of_the_file}"),
     }
 }

@@ -368,6 +368,7 @@ async fn write_ahead(
     connection: &Connection,
     ctx: &Context,
 ) -> Result<(), Interrupt> {
+    connection.for_write(ctx)?;
     locate(status, connection);
     if handle.status().endpoint.is_some() {
         return Ok(handle.must_be_current().await?);

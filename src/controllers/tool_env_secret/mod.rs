@@ -278,6 +278,7 @@ impl Sync<'_> {
     ) -> Result<(), Interrupt> {
         let uid = handle.object().uid().unwrap_or_default();
         let Some(share) = plan.shares.get(&uid) else { return Ok(()) };
+        self.connection.for_write(self.ctx)?;
         if !write_down(status, &share.variables) {
             return Ok(());
         }

@@ -35,7 +35,8 @@ fn write_script(script: &Path, node: &Node) -> Result<()> {
     let folders =
         [node.kubectl_program(), helm].map(|program| program.parent().unwrap_or(&program).display().to_string());
     let text = format!(
-        "#!/bin/sh\nexec nsenter --target \"$(cat '{pid}')\" --net --mount -- \\\n  env --chdir=\"$PWD\" KUBECONFIG='{kubeconfig}' \
+        "#!/bin/sh\npid=$(cat '{pid}')\nexec nsenter --target \"$pid\" --net --mount \
+         --pid=\"/proc/$pid/ns/pid_for_children\" -- \\\n  env --chdir=\"$PWD\" KUBECONFIG='{kubeconfig}' \
          PATH='{path}':\"$PATH\" \"${{@:-bash}}\"\n",
         pid = node.directory().join(PID_FILE).display(),
         kubeconfig = node.admin_kubeconfig().display(),
