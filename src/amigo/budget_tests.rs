@@ -30,6 +30,13 @@ fn ask(limiter: &mut Limiter<String>, key: &str, class: Class, now: Instant) -> 
     }
 }
 
+/// The slot of a call that somebody waits for, where one must be free.
+#[track_caller]
+fn slot_of(limiter: &mut Limiter<String>, key: &str, now: Instant) -> Slot {
+    let Some(slot) = ask(limiter, key, Class::Interactive, now) else { panic!("no slot is free for {key}") };
+    slot
+}
+
 fn estimate(limiter: &mut Limiter<String>, key: &str, class: Class, now: Instant) -> Option<u64> {
     match limiter.ask(key, "party", class, key.to_owned(), now) {
         Place::Granted(_) => None,
@@ -45,7 +52,7 @@ fn grant(limiter: &mut Limiter<String>, now: Instant) -> Vec<String> {
 
 /// A call that is sent and answered at once.
 fn call(limiter: &mut Limiter<String>, key: &str, now: Instant) {
-    let slot = ask(limiter, key, Class::Interactive, now).unwrap();
+    let slot = slot_of(limiter, key, now);
     limiter.sent(slot, now);
     limiter.answered(slot, &NOTHING, now);
 }
@@ -122,7 +129,7 @@ async fn a_slot_is_free_a_minute_after_its_answer_or_after_its_latest_arrival() 
     ] {
         let mut limiter = known(1, 100);
         let now = Instant::now();
-        let slot = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
+        let slot = slot_of(&mut limiter, "first", now);
         limiter.sent(slot, now);
         if let Some(at) = answered {
             limiter.answered(slot, &NOTHING, now + seconds(at));
@@ -143,7 +150,7 @@ async fn a_slot_is_free_a_minute_after_its_answer_or_after_its_latest_arrival() 
 async fn a_slot_that_waits_to_be_sent_stays_taken() {
     let mut limiter = known(1, 100);
     let now = Instant::now();
-    let slot = ask(&mut limiter, "slow", Class::Interactive, now).unwrap();
+    let slot = slot_of(&mut limiter, "slow", now);
     assert!(ask(&mut limiter, "next", Class::Interactive, now + seconds(100)).is_none());
     limiter.sent(slot, now + seconds(100));
     assert!(grant(&mut limiter, now + seconds(169)).is_empty());
@@ -163,7 +170,7 @@ async fn a_queue_serves_the_best_class_first() {
     for _ in 0..6 {
         now += seconds(60);
         let key = grant(&mut limiter, now).remove(0);
-        let slot = ask(&mut limiter, &key, Class::Interactive, now).unwrap();
+        let slot = slot_of(&mut limiter, &key, now);
         limiter.sent(slot, now);
         limiter.answered(slot, &NOTHING, now);
         order.push(key);
@@ -191,7 +198,7 @@ async fn who_gets_a_slot_while_another_asks_is_woken() {
 async fn the_service_s_count_is_believed() {
     let mut limiter = known(50, 100);
     let now = Instant::now();
-    let slot = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
+    let slot = slot_of(&mut limiter, "first", now);
     limiter.sent(slot, now);
     limiter.answered(slot, &Told { limit: Some(10), ..told(0, 20) }, now);
     assert_eq!(limiter.allowance(), 10);
@@ -206,7 +213,7 @@ async fn the_service_s_count_is_believed() {
 async fn no_more_is_sent_than_other_clients_leave() {
     let mut limiter = known(50, 100);
     let now = Instant::now();
-    let slots: Vec<_> = ["a", "b", "c"].map(|key| ask(&mut limiter, key, Class::Interactive, now).unwrap()).into();
+    let slots: Vec<_> = ["a", "b", "c"].map(|key| slot_of(&mut limiter, key, now)).into();
     for slot in &slots {
         limiter.sent(*slot, now);
     }
@@ -227,7 +234,7 @@ async fn no_more_is_sent_than_other_clients_leave() {
     assert_eq!(limiter.next_grant(now), Some(now + seconds(30)));
     let alone = grant(&mut limiter, now + seconds(30));
     assert_eq!(alone.len(), 1, "what others did meanwhile is not known");
-    let slot = ask(&mut limiter, &alone[0], Class::Interactive, now + seconds(30)).unwrap();
+    let slot = slot_of(&mut limiter, &alone[0], now + seconds(30));
     limiter.sent(slot, now + seconds(30));
     limiter.answered(slot, &told(40, 30), now + seconds(30));
     assert_eq!(grant(&mut limiter, now + seconds(30)).len(), 15);
@@ -237,7 +244,7 @@ async fn no_more_is_sent_than_other_clients_leave() {
 async fn the_state_tells_what_counts_and_who_waits() {
     let (mut limiter, now) = (Limiter::new(5, 80), Instant::now());
     assert_eq!(limiter.state(now), None, "nobody has drawn on it");
-    let first = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
+    let first = slot_of(&mut limiter, "first", now);
     limiter.sent(first, now);
     ask(&mut limiter, "second", Class::Resync, now);
     let waiting = |seconds_ago| vec![Waiting { class: Class::Resync, calls: 1, oldest: seconds(seconds_ago) }];
@@ -254,7 +261,7 @@ async fn the_state_tells_what_counts_and_who_waits() {
 async fn places_that_nobody_uses_lapse() {
     let mut limiter = known(1, 100);
     let now = Instant::now();
-    let slot = ask(&mut limiter, "a", Class::Interactive, now).unwrap();
+    let slot = slot_of(&mut limiter, "a", now);
     assert!(ask(&mut limiter, "gone", Class::Interactive, now).is_none());
     limiter.unused(slot);
     assert_eq!(grant(&mut limiter, now), ["gone"]);
@@ -304,7 +311,7 @@ async fn a_call_is_in_the_service_s_count_ten_seconds_after_it_was_sent() {
         let (mut limiter, start) = (known(50, 100), Instant::now());
         let now = start + seconds(seconds_ago);
         for (key, sent) in [("early", start), ("late", now)] {
-            let slot = ask(&mut limiter, key, Class::Interactive, sent).unwrap();
+            let slot = slot_of(&mut limiter, key, sent);
             limiter.sent(slot, sent);
             if key == "late" {
                 limiter.answered(slot, &told(4, 30), now);
@@ -325,7 +332,7 @@ async fn a_count_holds_until_a_later_call_is_counted_or_it_starts_anew() {
     ] {
         let (mut limiter, start) = (known(50, 100), Instant::now());
         let at = |second: u64| start + seconds(second);
-        let slots = ["a", "b", "c"].map(|key| ask(&mut limiter, key, Class::Interactive, start).unwrap());
+        let slots = ["a", "b", "c"].map(|key| slot_of(&mut limiter, key, start));
         limiter.sent(slots[0], start);
         limiter.sent(slots[2], start);
         if sent == 0 {
@@ -341,10 +348,10 @@ async fn a_count_holds_until_a_later_call_is_counted_or_it_starts_anew() {
 #[tokio::test(start_paused = true)]
 async fn a_place_that_was_given_back_is_left_again() {
     let (mut limiter, now) = (known(50, 100), Instant::now());
-    let slot = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
+    let slot = slot_of(&mut limiter, "first", now);
     limiter.sent(slot, now);
     limiter.answered(slot, &told(2, 30), now);
-    let slots = ["a", "b"].map(|key| ask(&mut limiter, key, Class::Interactive, now).unwrap());
+    let slots = ["a", "b"].map(|key| slot_of(&mut limiter, key, now));
     assert_eq!(free(&mut limiter, now), 0);
     for slot in slots {
         limiter.unused(slot);
@@ -357,7 +364,7 @@ async fn a_place_that_was_given_back_is_left_again() {
 async fn a_limit_of_nothing_is_not_believed() {
     let (mut limiter, now) = (known(50, 100), Instant::now());
     for (limit, allowance) in [(Some(0), 50), (None, 50), (Some(1), 1), (Some(20), 20)] {
-        let slot = ask(&mut limiter, "any", Class::Interactive, now).unwrap();
+        let slot = slot_of(&mut limiter, "any", now);
         limiter.answered(slot, &Told { limit, ..NOTHING }, now);
         limiter.unused(slot);
         assert_eq!(limiter.allowance(), allowance, "{limit:?}");
@@ -371,7 +378,7 @@ async fn the_next_grant_is_told_whatever_it_waits_for() {
     let next = |limiter: &Limiter<String>, now| limiter.next_grant(now).map(|next| (next - start).as_secs());
     let mut limiter = known(1, 100);
     assert_eq!(next(&limiter, start), None, "nobody waits");
-    let held = ask(&mut limiter, "held", Class::Interactive, start).unwrap();
+    let held = slot_of(&mut limiter, "held", start);
     assert!(ask(&mut limiter, "a", Class::Interactive, start).is_none());
     assert_eq!(next(&limiter, start), None, "a call that is not sent yet may take for ever");
     limiter.unused(held);
@@ -383,7 +390,7 @@ async fn the_next_grant_is_told_whatever_it_waits_for() {
     assert_eq!(next(&limiter, at(12)), Some(11 + 30), "who was told may not come");
     assert!(ask(&mut limiter, "b", Class::Interactive, at(12)).is_none());
     assert_eq!(next(&limiter, at(12)), Some(11 + 30), "and then the other has the slot");
-    let slot = ask(&mut limiter, "a", Class::Interactive, at(13)).unwrap();
+    let slot = slot_of(&mut limiter, "a", at(13));
     limiter.sent(slot, at(13));
     assert_eq!(next(&limiter, at(13)), Some(13 + 10 + 60), "the call may arrive late");
     limiter.answered(slot, &NOTHING, at(14));
@@ -395,7 +402,7 @@ async fn the_next_grant_is_told_whatever_it_waits_for() {
 #[tokio::test(start_paused = true)]
 async fn a_count_that_is_used_up_is_waited_for() {
     let (mut limiter, now) = (known(50, 100), Instant::now());
-    let slot = ask(&mut limiter, "first", Class::Interactive, now).unwrap();
+    let slot = slot_of(&mut limiter, "first", now);
     limiter.sent(slot, now);
     limiter.answered(slot, &told(1, 30), now);
     assert_eq!(limiter.estimate("party", Class::Interactive, now), Duration::ZERO, "one is left");
@@ -409,7 +416,7 @@ async fn a_count_that_is_used_up_is_waited_for() {
 async fn an_estimate_goes_by_whole_rounds() {
     let (mut limiter, now) = (known(3, 100), Instant::now());
     let keys = ["a", "b", "c"];
-    let slots = keys.map(|key| ask(&mut limiter, key, Class::Interactive, now).unwrap());
+    let slots = keys.map(|key| slot_of(&mut limiter, key, now));
     assert_eq!(limiter.estimate("party", Class::Rewrite, now), seconds(60), "taken as sent now");
     for (place, slot) in slots.into_iter().enumerate() {
         let at = now + seconds(10 * place as u64);
@@ -437,7 +444,7 @@ fn a_small_share_still_allows_one_call() {
 async fn the_first_call_of_a_silent_minute_goes_alone() {
     let (mut limiter, start) = (Limiter::new(50, 100), Instant::now());
     let after = |s| start + seconds(s);
-    let first = ask(&mut limiter, "a", Class::Interactive, start).unwrap();
+    let first = slot_of(&mut limiter, "a", start);
     assert!(ask(&mut limiter, "b", Class::Interactive, start).is_none(), "what others used of late is not known");
     assert_eq!(limiter.next_grant(start), None, "one that is not sent yet says nothing of when");
     limiter.sent(first, start);
@@ -451,7 +458,7 @@ async fn the_first_call_of_a_silent_minute_goes_alone() {
 #[tokio::test(start_paused = true)]
 async fn a_call_without_an_answer_lets_the_next_go_alone_once_it_has_arrived() {
     let (mut limiter, start) = (Limiter::new(50, 100), Instant::now());
-    let first = ask(&mut limiter, "a", Class::Interactive, start).unwrap();
+    let first = slot_of(&mut limiter, "a", start);
     limiter.sent(first, start);
     for name in ["b", "c"] {
         assert!(ask(&mut limiter, name, Class::Interactive, start).is_none());
