@@ -1,6 +1,7 @@
 //! The life of the process: logs, signals, the HTTP server and the connections; then a [`Replica`] until SIGTERM.
 
 use std::future::IntoFuture;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -35,18 +36,19 @@ pub fn run(settings: Settings) -> Result<(), String> {
     runtime.block_on(start(settings))
 }
 
-fn no_transport(error: &InvalidTransport) -> String {
-    match error {
-        InvalidTransport::Client(_) => {
-            format!("{error}; the system's certificate authorities, or a certificate in --ca-file, cannot be used")
-        }
-        of_the_file => format!("--ca-file: {of_the_file}"),
+/// Certificates are first looked into when the client is made, those of the file as well as the system's.
+fn no_transport(error: &InvalidTransport, ca_file: Option<&Path>) -> String {
+    match (error, ca_file) {
+        (InvalidTransport::Client(_), None) => format!("{error}; the system's certificate authorities may be missing"),
+        (InvalidTransport::Client(_), Some(file)) => format!("--ca-file: {}: {error}", file.display()),
+        (of_the_file, _) => format!("--ca-file: {of_the_file}"),
     }
 }
 
 async fn start(settings: Settings) -> Result<(), String> {
     let allowed = settings.allowed_endpoints()?;
-    let transport = HttpTransport::new(settings.ca_file.as_deref()).map_err(|error| no_transport(&error))?;
+    let ca_file = settings.ca_file.as_deref();
+    let transport = HttpTransport::new(ca_file).map_err(|error| no_transport(&error, ca_file))?;
     let me = identity();
     let traces = Traces::start(|name| std::env::var(name).ok(), &me)?;
     let listener =
