@@ -37,6 +37,8 @@ pub fn outcome(
             format!("the service found nothing to build at {project_path}: {error}"),
         ),
         Some(409) => Outcome::retrying("another operation on the tool is under way"),
+        // Should the lease be renewed after all, the status must be written: it says that a publish is under way.
+        _ if *error == amigo::Error::NotLeader => Outcome::retrying(error.to_string()),
         _ => of_service_error(error),
     }
 }
@@ -140,6 +142,26 @@ mod tests {
             of_service_error(&refused(418)),
             "what has no meaning of its own here means what it does anywhere"
         );
+    }
+
+    /// One that leaves the status as it is leaves the intent in it, too, and waits for ever for what was refused.
+    #[test]
+    fn whatever_refuses_a_publish_is_told_in_the_status() {
+        let of = Operation::PublishVersion;
+        let refusals = [
+            amigo::Error::NotLeader,
+            amigo::Error::CredentialsRefused {},
+            amigo::Error::PermissionDenied { operation: of, text: None },
+            amigo::Error::RateLimited { operation: of, retry_after: None },
+            amigo::Error::Queued { operation: of, estimate: Duration::ZERO },
+            amigo::Error::NotSent("refused".into()),
+            amigo::Error::RevisionMismatch { text: None },
+        ];
+        for error in refusals.into_iter().chain((400..=499).filter(|status| *status != 408).map(refused)) {
+            assert_eq!(error.effect(), amigo::Effect::None, "{error}");
+            let outcome = outcome(&error, Duration::ZERO, "tools/weather", &[], None);
+            assert!(outcome.verdict().is_some(), "{error}: {outcome:?}");
+        }
     }
 
     #[test]
