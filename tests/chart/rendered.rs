@@ -169,6 +169,18 @@ fn values_go_where_they_belong() {
         ("{}", "Deployment", &pod("/spec/topologySpreadConstraints"), json!(null)),
         ("{replicaCount: 2}", "Deployment", &pod(&format!("{term}/topologyKey")), json!("kubernetes.io/hostname")),
         (
+            "{replicaCount: 2, affinity: {nodeAffinity: {}}}",
+            "Deployment",
+            &pod(&format!("{term}/topologyKey")),
+            json!("kubernetes.io/hostname"),
+        ),
+        (
+            "{replicaCount: 2, affinity: {podAntiAffinity: {}}}",
+            "Deployment",
+            &pod("/spec/affinity/podAntiAffinity"),
+            json!({}),
+        ),
+        (
             "{replicaCount: 2}",
             "Deployment",
             &pod("/spec/topologySpreadConstraints/0/topologyKey"),
