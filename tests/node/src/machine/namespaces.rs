@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::{env, fs, io, thread};
 
+use nix::sys::signal::{SigSet, Signal};
+
 use crate::Result;
 
 /// Which namespaces are the node's own. What is mounted in them is seen by nobody else, and their first process is killed with
@@ -44,8 +46,12 @@ pub(super) fn make_mount_points() -> io::Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// Runs this program in new namespaces, in the directory, until it ends. When this process ends first, so does that one.
+/// Runs this program in new namespaces, in the directory, until it ends. When this process ends first, so does that one; when it
+/// is asked to end, that one does, and the caller can still clean up.
 pub(super) fn enter(directory: &Path, variable: (&str, &str)) -> io::Result<ExitStatus> {
+    let asked_to_end: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    // For all threads that are begun from here on; not for the child.
+    asked_to_end.thread_block()?;
     let mut child = Command::new("unshare")
         .args(KINDS)
         .arg(env::current_exe()?)
@@ -55,12 +61,14 @@ pub(super) fn enter(directory: &Path, variable: (&str, &str)) -> io::Result<Exit
         .current_dir(directory)
         .stdin(Stdio::piped())
         .spawn()?;
-    // Kept open until then: `wait` would close it.
+    // Taken out of the child, as `wait` would close it.
     let lifeline = child.stdin.take();
+    thread::spawn(move || {
+        let _ = asked_to_end.wait();
+        drop(lifeline);
+    });
     fs::write(directory.join(super::PID_FILE), child.id().to_string())?;
-    let status = child.wait();
-    drop(lifeline);
-    status
+    child.wait()
 }
 
 /// Sets up the namespaces that this process is the first one in.
