@@ -82,7 +82,7 @@ reasons! {
     VariableConflict { meaning: "Another ToolEnvSecret has the variable.", cause: "Two objects of one tool name the same variable; the older keeps it.", remedy: "Remove the variable from one of them." }
     VariableInUse { meaning: "A variable that should go is still required.", cause: "Active versions require it.", remedy: "Deprecate those versions, or keep the variable." }
     VariableBlocked { meaning: "The service refuses the variable's name for a while.", cause: "A variable of that name was deleted a short time ago.", remedy: "Wait." }
-    KeysSkipped { meaning: "Keys of a Secret are no names of variables.", cause: "`envFrom` takes all keys of a Secret, and some do not match the pattern of names.", remedy: "Nothing, or name the keys in `env`. The object is Ready all the same; this is an Event only." }
+    KeysSkipped { meaning: "Keys of a Secret are no names of variables.", cause: "`envFrom` takes all keys of a Secret, and some do not match the pattern of names and are not named in `env`.", remedy: "Nothing, or name the keys in `env`. The object is Ready all the same; this is an Event only." }
     VisibilityMismatch { meaning: "A variable is plain in the service and should be secret, or the other way round.", cause: "The service cannot turn one into the other.", remedy: "Use another name, or delete the variable first and add it again after a while." }
     InvalidSpec { meaning: "The manifest cannot be acted on.", cause: "A value passed the server's validation and still makes no sense.", remedy: "Correct the field that the message names." }
     InvalidRequest { meaning: "The service refused the request.", cause: "It judges a value differently from the CRD.", remedy: "Correct the field that the message names." }

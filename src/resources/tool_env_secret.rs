@@ -52,7 +52,7 @@ pub struct ToolEnvSecretSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub env: Vec<EnvVar>,
     /// Whole Secrets, at most 32: every key becomes a variable. Later entries win over earlier ones. A key that cannot be the
-    /// name of a variable is skipped and named in `status.skippedKeys`.
+    /// name of a variable is skipped and named in `status.skippedKeys`, unless `env` names it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]

@@ -47,7 +47,7 @@ pub struct Resolved {
     pub held: BTreeSet<String>,
     /// A whole Secret cannot be had now: nothing that was there goes.
     pub hold_all: bool,
-    /// Keys of `envFrom` Secrets that cannot be names.
+    /// Keys of `envFrom` Secrets that cannot be names, but for those that `env` names.
     pub skipped: BTreeSet<String>,
     /// What is in the way.
     pub problems: BTreeSet<Problem>,
@@ -85,7 +85,7 @@ pub type Secrets = BTreeMap<String, Found>;
 pub fn resolve(spec: &ToolEnvSecretSpec, secrets: &Secrets) -> Resolved {
     let mut resolved = Resolved { secrets: states(secrets), ..Resolved::default() };
     for source in &spec.env_from {
-        whole(source, secrets, &mut resolved);
+        whole(source, &spec.env, secrets, &mut resolved);
     }
     for entry in &spec.env {
         single(entry, secrets, &mut resolved);
@@ -113,7 +113,7 @@ fn states(secrets: &Secrets) -> Vec<SyncedSecret> {
 }
 
 /// All keys of a Secret. One without any key counts as missing: it is being rewritten, or was never filled.
-fn whole(source: &EnvFromSource, secrets: &Secrets, resolved: &mut Resolved) {
+fn whole(source: &EnvFromSource, env: &[EnvVar], secrets: &Secrets, resolved: &mut Resolved) {
     let name = &source.secret_ref.name;
     let found = secrets.get(name).unwrap_or(&Found::Absent);
     let Some(data) = found.here().map(|secret| secret.data.clone().unwrap_or_default()) else {
@@ -128,7 +128,9 @@ fn whole(source: &EnvFromSource, secrets: &Secrets, resolved: &mut Resolved) {
     for (key, value) in data {
         let variable = format!("{}{key}", source.prefix.as_deref().unwrap_or_default());
         if !is_variable_name(&variable) {
-            resolved.skipped.insert(variable);
+            if !env.iter().any(|entry| takes(entry, name, &key)) {
+                resolved.skipped.insert(variable);
+            }
             continue;
         }
         match String::from_utf8(value.0) {
@@ -136,6 +138,12 @@ fn whole(source: &EnvFromSource, secrets: &Secrets, resolved: &mut Resolved) {
             Err(_) => not_text(&variable, &key, name, resolved),
         }
     }
+}
+
+/// Whether the entry takes this key, under a name of its own.
+fn takes(entry: &EnvVar, secret: &str, key: &str) -> bool {
+    let selector = entry.value_from.as_ref().map(|from| &from.secret_key_ref);
+    selector.is_some_and(|selector| selector.name == secret && selector.key == key)
 }
 
 fn single(entry: &EnvVar, secrets: &Secrets, resolved: &mut Resolved) {
@@ -256,6 +264,17 @@ mod tests {
         assert_eq!(shown(&resolved).len(), 1);
         assert_eq!(shown(&resolved)[0].0, "P_key");
         assert_eq!(resolved.skipped, BTreeSet::from(["lower".into(), "tls.crt".into()]));
+    }
+
+    #[test]
+    fn a_key_that_env_names_is_not_skipped() {
+        let skipped = |secret_name: &str, key: &str| {
+            let from = json!([{"secretRef": {"name": "a"}}]);
+            let env = json!([{"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": secret_name, "key": key}}}]);
+            let secrets = Secrets::from([secret("a", &[("token", b"1")]), secret("b", &[("token", b"1")])]);
+            resolve(&spec(json!({"envFrom": from, "env": env})), &secrets).skipped.len()
+        };
+        assert_eq!([skipped("a", "token"), skipped("a", "other"), skipped("b", "token")], [0, 1, 1]);
     }
 
     #[test]
