@@ -278,23 +278,37 @@ async fn credentials(handle: &Handle<Organization>, ctx: &Context) -> Result<Cre
     Ok(credentials_of(secret, name)?)
 }
 
+/// The keys of a Secret with credentials.
+const KEYS: [&str; 3] = ["api-key", "api-key-id", "user-id"];
+
 /// The credentials that a Secret holds.
 pub fn credentials_of(secret: &Secret, name: &str) -> Result<Credentials, Outcome> {
-    let text = |entry: &str| text_of(secret, name, entry);
-    let (api_key, api_key_id, user_id) = (text("api-key")?, text("api-key-id")?, text("user-id")?);
-    Credentials::new(SecretString::from(api_key), api_key_id, user_id)
+    let value_of = |key: &str| secret.data.as_ref().and_then(|data| data.get(key));
+    if let Some(message) = missing_keys(name, &KEYS.map(|key| (key, value_of(key).is_some()))) {
+        return Err(Outcome::waiting(Reason::SecretKeyNotFound, message));
+    }
+    let text = |key: &str| text_of(value_of(key).map_or(&[], |value| value.0.as_slice()), key, name);
+    let [api_key, api_key_id, user_id] = KEYS.map(text);
+    Credentials::new(SecretString::from(api_key?), api_key_id?, user_id?)
         .map_err(|error| Outcome::stalled(Reason::SecretValueInvalid, format!("Secret {name}: {error}")))
 }
 
-fn text_of(secret: &Secret, name: &str, entry: &str) -> Result<String, Outcome> {
-    let Some(value) = secret.data.as_ref().and_then(|data| data.get(entry)) else {
-        return Err(Outcome::waiting(Reason::SecretKeyNotFound, format!("Secret {name} has no key {entry}; add it")));
-    };
-    match std::str::from_utf8(&value.0) {
+/// Which keys are not there, all at once.
+fn missing_keys(name: &str, keys: &[(&str, bool)]) -> Option<String> {
+    let missing: Vec<_> = keys.iter().filter(|(_, is_there)| !is_there).map(|(key, _)| *key).collect();
+    match missing.as_slice() {
+        [] => None,
+        [key] => Some(format!("Secret {name} has no key {key}; add it")),
+        keys => Some(format!("Secret {name} has no keys {}; add them", keys.join(", "))),
+    }
+}
+
+fn text_of(value: &[u8], key: &str, name: &str) -> Result<String, Outcome> {
+    match std::str::from_utf8(value) {
         // A line break at the end comes from `echo` and editors, and is never meant.
         Ok(text) => Ok(text.trim().to_owned()),
         Err(_) => {
-            Err(Outcome::stalled(Reason::SecretValueInvalid, format!("key {entry} of Secret {name} is not UTF-8 text")))
+            Err(Outcome::stalled(Reason::SecretValueInvalid, format!("key {key} of Secret {name} is not UTF-8 text")))
         }
     }
 }
@@ -350,6 +364,7 @@ fn sign_in_failed(error: amigo::Error, organization: &str) -> Interrupt {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::ByteString;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
     use serde_json::json;
@@ -389,6 +404,21 @@ mod tests {
             (ApiKey::Unknown, Succeeded, 80, false),
         ] {
             assert_eq!(expiring(key, &organization(before), at(now)), expected, "{key:?} {before:?} {now}");
+        }
+    }
+
+    #[test]
+    fn all_keys_that_a_secret_lacks_are_named_at_once() {
+        for (there, told) in [
+            (&["api-key", "api-key-id", "user-id"][..], None),
+            (&["api-key", "user-id"], Some("Secret acme has no key api-key-id; add it")),
+            (&["api-key", "other"], Some("Secret acme has no keys api-key-id, user-id; add them")),
+            (&[], Some("Secret acme has no keys api-key, api-key-id, user-id; add them")),
+        ] {
+            let data = there.iter().map(|key| ((*key).to_owned(), ByteString(b"x\n".to_vec()))).collect();
+            let found = credentials_of(&Secret { data: Some(data), ..Secret::default() }, "acme");
+            let expected = told.map(|told| Outcome::waiting(Reason::SecretKeyNotFound, told));
+            assert_eq!(found.err(), expected, "{there:?}");
         }
     }
 
