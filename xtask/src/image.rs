@@ -76,18 +76,19 @@ pub(crate) fn run(options: &Options) -> Outcome {
     if options.twice && directory.exists() {
         fs::remove_dir_all(&directory)?;
     }
-    let archive = image.build(&directory)?;
-    let size = fs::metadata(&archive)?.len();
-    println!("{} ({:.1} MB)", archive.display(), megabytes(size));
-    if size > LARGEST {
+    let made = image.build(&directory)?;
+    for file in &made {
+        println!("{} ({:.1} MB)", file.display(), megabytes(fs::metadata(file)?.len()));
+    }
+    if fs::metadata(archive(image.program))?.len() > LARGEST {
         return Err(format!("the image is larger than {:.0} MB", megabytes(LARGEST)).into());
     }
     if options.twice {
-        let again = image.build(&directory.join("again"))?;
-        if fs::read(&archive)? != fs::read(&again)? {
-            return Err(
-                format!("the same commit gave other bits: {} and {}", archive.display(), again.display()).into()
-            );
+        for (one, other) in made.iter().zip(image.build(&directory.join("again"))?) {
+            if fs::read(one)? != fs::read(&other)? {
+                let (one, other) = (one.display(), other.display());
+                return Err(format!("the same commit gave other bits: {one} and {other}").into());
+            }
         }
         println!("built again: the same bits");
     }
@@ -100,18 +101,22 @@ fn megabytes(bytes: u64) -> f64 {
 }
 
 impl Image<'_> {
-    /// Builds everything below `directory`; where the archive is.
-    fn build(&self, directory: &Path) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    /// Builds everything below `directory`: the archive, and what the operator is made of.
+    fn build(&self, directory: &Path) -> Result<Vec<PathBuf>, Box<dyn std::error::Error>> {
         let context = directory.join(self.program);
         fs::create_dir_all(&context)?;
         let time = commit_time()?;
         let program = self.compile(&directory.join("build"), &time)?;
         fs::copy(program, context.join(self.program))?;
         fs::write(context.join("ca-certificates.crt"), authorities())?;
-        if !self.options.sandbox {
-            bill_of_materials(&directory.join("amigo-operator.cdx.json"), &time)?;
+        let archive = directory.join(format!("{}.tar", self.program));
+        self.pack(&context, &archive, &time)?;
+        if self.options.sandbox {
+            return Ok(vec![archive]);
         }
-        self.pack(&context, &directory.join(format!("{}.tar", self.program)), &time)
+        let bill = directory.join("amigo-operator.cdx.json");
+        bill_of_materials(&bill, &time)?;
+        Ok(vec![archive, bill])
     }
 
     /// Static, so that it needs no C library where it runs. No path of this machine gets into it.
@@ -135,7 +140,7 @@ impl Image<'_> {
         Ok(target.join(triple).join("release").join(self.program))
     }
 
-    fn pack(&self, context: &Path, archive: &Path, time: &str) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    fn pack(&self, context: &Path, archive: &Path, time: &str) -> Outcome {
         let version = env!("CARGO_PKG_VERSION");
         let tag = self.options.tag.clone().unwrap_or_else(|| format!("localhost/{}:{version}", self.program));
         let file = cargo::workspace().join("deploy/image").join(self.containerfile);
@@ -156,8 +161,7 @@ impl Image<'_> {
         if archive.exists() {
             fs::remove_file(archive)?;
         }
-        execute(buildah().args(["push", &tag]).arg(format!("docker-archive:{}:{tag}", archive.display())))?;
-        Ok(archive.to_owned())
+        execute(buildah().args(["push", &tag]).arg(format!("docker-archive:{}:{tag}", archive.display())))
     }
 }
 
@@ -191,7 +195,7 @@ fn authorities() -> String {
     webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|certificate| pem(certificate)).collect()
 }
 
-/// What the program is made of, as CycloneDX.
+/// What the program is made of, as CycloneDX, in the file.
 fn bill_of_materials(file: &Path, time: &str) -> Outcome {
     let name = "amigo-operator.cdx";
     let arguments = ["cyclonedx", "--format", "json", "--spec-version", "1.5", "--override-filename", name];
@@ -201,10 +205,10 @@ fn bill_of_materials(file: &Path, time: &str) -> Outcome {
     // The folder of the sources says nothing to others, and would make each machine's list another.
     let text =
         fs::read_to_string(&made)?.replace(&format!("file://{}", cargo::workspace().display()), "file:///source");
-    fs::write(file, text)?;
-    for left in cargo::git(&["ls-files", "--others", "--", &format!("*{name}.json")])?.lines() {
+    // Not those that are ignored: the one that this makes, and the one before, are in the target folder.
+    for left in cargo::git(&["ls-files", "--others", "--exclude-standard", "--", &format!("*{name}.json")])?.lines() {
         fs::remove_file(cargo::workspace().join(left))?;
     }
-    println!("{}", file.display());
+    fs::write(file, text)?;
     Ok(())
 }
