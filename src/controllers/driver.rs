@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use super::Context;
 use super::ending::{Again, End, Ending};
 use super::memory::{LONGEST_RETRY, jittered};
-use super::outcome::{Interrupt, Outcome, STALLED_LOOK, WAITING_LOOK, of_service_error};
+use super::outcome::{Interrupt, NOT_LEADER_LOOK, Outcome, STALLED_LOOK, WAITING_LOOK, of_service_error};
 use super::wake::is_edited;
 use crate::kubernetes::conditions::{MESSAGE_LIMIT, State, Verdict};
 use crate::kubernetes::events;
@@ -277,7 +277,9 @@ async fn announce<K: Kind>(before: &K, verdict: &Verdict, ctx: &Context) {
 /// How a reconcile ends that the API server did not let come to its end.
 fn failed<K: Kind>(error: &object::Error, uid: &str, ctx: &Context) -> Ending {
     match error {
-        object::Error::Gone(_) | object::Error::NotLeader => Ending::overtaken(None),
+        object::Error::Gone(_) => Ending::overtaken(None),
+        // Should the lease be renewed after all, what could not be written is written soon.
+        object::Error::NotLeader => Ending::overtaken(Some(NOT_LEADER_LOOK)),
         // The cache is behind: its next event brings the object again.
         object::Error::Changed(_) => Ending::overtaken(Some(Duration::from_secs(1))),
         object::Error::Server(_) | object::Error::Timeout => {

@@ -22,8 +22,8 @@ const READ_LOOK: Duration = Duration::from_secs(60);
 /// A stalled object is looked at again this rarely.
 pub const STALLED_LOOK: Duration = Duration::from_secs(6 * 3600);
 
-/// How soon to look again when a call was not made for want of the lease: as a rule the process looks no more at all.
-const NOT_LEADER_LOOK: Duration = Duration::from_secs(10);
+/// How soon to look again when something was not done for want of the lease: as a rule the process looks no more at all.
+pub const NOT_LEADER_LOOK: Duration = Duration::from_secs(10);
 
 /// How a reconcile ends.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -196,7 +196,7 @@ pub struct ToolEnvSecretStatus {
     #[schemars(length(max = 8192))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub variables: Vec<SyncedVariable>,
-    /// Keys of `envFrom` Secrets that cannot be names of variables.
+    /// Keys of `envFrom` Secrets that cannot be names of variables, and that `env` does not name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8192), inner(length(max = 1024)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]

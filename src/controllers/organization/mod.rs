@@ -284,8 +284,9 @@ const KEYS: [&str; 3] = ["api-key", "api-key-id", "user-id"];
 /// The credentials that a Secret holds.
 pub fn credentials_of(secret: &Secret, name: &str) -> Result<Credentials, Outcome> {
     let value_of = |key: &str| secret.data.as_ref().and_then(|data| data.get(key));
-    if let Some(message) = missing_keys(name, &KEYS.map(|key| (key, value_of(key).is_some()))) {
-        return Err(Outcome::waiting(Reason::SecretKeyNotFound, message));
+    let missing: Vec<_> = KEYS.into_iter().filter(|key| value_of(key).is_none()).collect();
+    if !missing.is_empty() {
+        return Err(Outcome::waiting(Reason::SecretKeyNotFound, without(name, &missing)));
     }
     let text = |key: &str| text_of(value_of(key).map_or(&[], |value| value.0.as_slice()), key, name);
     let [api_key, api_key_id, user_id] = KEYS.map(text);
@@ -293,13 +294,10 @@ pub fn credentials_of(secret: &Secret, name: &str) -> Result<Credentials, Outcom
         .map_err(|error| Outcome::stalled(Reason::SecretValueInvalid, format!("Secret {name}: {error}")))
 }
 
-/// Which keys are not there, all at once.
-fn missing_keys(name: &str, keys: &[(&str, bool)]) -> Option<String> {
-    let missing: Vec<_> = keys.iter().filter(|(_, is_there)| !is_there).map(|(key, _)| *key).collect();
-    match missing.as_slice() {
-        [] => None,
-        [key] => Some(format!("Secret {name} has no key {key}; add it")),
-        keys => Some(format!("Secret {name} has no keys {}; add them", keys.join(", "))),
+fn without(name: &str, missing: &[&str]) -> String {
+    match missing {
+        [key] => format!("Secret {name} has no key {key}; add it"),
+        keys => format!("Secret {name} has no keys {}; add them", keys.join(", ")),
     }
 }
 

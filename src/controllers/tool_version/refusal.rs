@@ -38,7 +38,9 @@ pub fn outcome(
         ),
         Some(409) => Outcome::retrying("another operation on the tool is under way"),
         // Should the lease be renewed after all, the status must be written: it says that a publish is under way.
-        _ if *error == amigo::Error::NotLeader => Outcome::retrying(error.to_string()),
+        _ if *error == amigo::Error::NotLeader => {
+            Outcome::retrying("the publish was not sent, as the leader lease had run out for a moment")
+        }
         _ => of_service_error(error),
     }
 }

@@ -11,28 +11,29 @@ const ROOT: &str = "/sys/fs/cgroup";
 /// Controllers that the kubelet cannot do without.
 const NEEDED: [&str; 3] = ["cpu", "cpuset", "memory"];
 
+/// Controllers of version 2 that the kubelet uses, and wants in its own cgroup, where the machine has them.
+const USED: [&str; 5] = ["cpu", "cpuset", "hugetlb", "memory", "pids"];
+
 /// How long the kernel may take to be done with killed processes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What keeps the kubelet from limiting Pods here, if anything does.
 pub(super) fn obstacle() -> Option<String> {
-    let root = Path::new(ROOT);
-    let there = match fs::read_to_string(root.join("cgroup.controllers")) {
-        Ok(controllers) => controllers.split_whitespace().map(str::to_owned).collect(),
-        Err(_) => names(root),
-    };
+    let there = version_2().unwrap_or_else(|| names(Path::new(ROOT)));
     let missing: Vec<_> = NEEDED.into_iter().filter(|needed| !there.iter().any(|it| it == needed)).collect();
     (!missing.is_empty()).then(|| format!("{ROOT} has no controllers for {}", missing.join(", ")))
 }
 
-fn is_version_2() -> bool {
-    Path::new(ROOT).join("cgroup.controllers").exists()
+/// The controllers of the hierarchy of version 2, if that is what the machine has.
+fn version_2() -> Option<Vec<String>> {
+    let controllers = fs::read_to_string(Path::new(ROOT).join("cgroup.controllers")).ok()?;
+    Some(controllers.split_whitespace().map(str::to_owned).collect())
 }
 
 /// The top of each hierarchy.
 fn hierarchies() -> Vec<PathBuf> {
     let root = Path::new(ROOT);
-    if is_version_2() {
+    if version_2().is_some() {
         return vec![root.to_owned()];
     }
     // Links such as `cpu` to `cpu,cpuacct` lead to what is in the list anyway.
@@ -47,11 +48,12 @@ fn names(folder: &Path) -> Vec<String> {
 
 /// Makes the cgroup in every hierarchy.
 pub(super) fn create(name: &str) -> Result<()> {
-    if is_version_2() {
+    if let Some(there) = version_2() {
         // Refused where processes are in the root itself, as in a container without cgroups of its own.
         let controllers = Path::new(ROOT).join("cgroup.subtree_control");
-        let wanted = NEEDED.map(|controller| format!("+{controller}")).join(" ");
-        fs::write(&controllers, wanted).map_err(|error| refused(&controllers, &error))?;
+        let used = there.iter().filter(|controller| USED.contains(&controller.as_str()));
+        let used: Vec<_> = used.map(|controller| format!("+{controller}")).collect();
+        fs::write(&controllers, used.join(" ")).map_err(|error| refused(&controllers, &error))?;
     }
     for folder in hierarchies() {
         let folder = folder.join(name);

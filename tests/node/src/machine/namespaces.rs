@@ -49,9 +49,6 @@ pub(super) fn make_mount_points() -> io::Result<Vec<PathBuf>> {
 /// Runs this program in new namespaces, in the directory, until it ends. When this process ends first, so does that one; when it
 /// is asked to end, that one does, and the caller can still clean up.
 pub(super) fn enter(directory: &Path, variable: (&str, &str)) -> io::Result<ExitStatus> {
-    let asked_to_end: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
-    // For all threads that are begun from here on; not for the child.
-    asked_to_end.thread_block()?;
     let mut child = Command::new("unshare")
         .args(KINDS)
         .arg(env::current_exe()?)
@@ -63,11 +60,14 @@ pub(super) fn enter(directory: &Path, variable: (&str, &str)) -> io::Result<Exit
         .spawn()?;
     // Taken out of the child, as `wait` would close it.
     let lifeline = child.stdin.take();
+    fs::write(directory.join(super::PID_FILE), child.id().to_string())?;
+    let asked_to_end: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    // For all threads that are begun from here on. The child, which would inherit it, has begun.
+    asked_to_end.thread_block()?;
     thread::spawn(move || {
         let _ = asked_to_end.wait();
         drop(lifeline);
     });
-    fs::write(directory.join(super::PID_FILE), child.id().to_string())?;
     child.wait()
 }
 

@@ -16,7 +16,7 @@ pub(crate) use self::containerd::process_of;
 pub(crate) use self::names::Names;
 use crate::Result;
 use crate::machine::{self, GATEWAY, Part};
-use crate::wait::{PATIENCE, until_true};
+use crate::wait::PATIENCE;
 
 /// The name of the node.
 const NAME: &str = "node";
@@ -54,20 +54,10 @@ impl Node {
             containerd::import(image)?;
         }
         let scheduler = start_scheduler(&control_plane, directory)?;
-        let kubelet = kubelet::start(&control_plane, part)?;
+        let mut kubelet = kubelet::start(&control_plane, part)?;
+        kubelet.wait_until("the node is Ready", PATIENCE, || is_ready(&control_plane))?;
         let directory = directory.clone();
-        let node =
-            Self { _kubelet: kubelet, _scheduler: scheduler, _containerd: containerd, control_plane, directory, names };
-        node.becomes_ready()?;
-        Ok(node)
-    }
-
-    fn becomes_ready(&self) -> Result<()> {
-        until_true("the node is Ready", PATIENCE, || {
-            let nodes = self.get("", "nodes")?;
-            let conditions = nodes["items"][0]["status"]["conditions"].as_array().cloned().unwrap_or_default();
-            Ok(conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True"))
-        })
+        Ok(Self { _kubelet: kubelet, _scheduler: scheduler, _containerd: containerd, control_plane, directory, names })
     }
 
     /// An object or a list of them; null if it is not there.
@@ -112,6 +102,11 @@ impl Node {
         }
         println!("\nthe logs of the node are in {}", self.directory.display());
     }
+}
+
+fn is_ready(cluster: &Cluster) -> bool {
+    let ready = "--output=jsonpath={.items[*].status.conditions[?(@.type=='Ready')].status}";
+    cluster.kubectl(&["get", "nodes", ready]).is_ok_and(|status| status.trim() == "True")
 }
 
 fn start_scheduler(cluster: &Cluster, directory: &Path) -> Result<Supervised> {
