@@ -32,6 +32,7 @@ const FLAGS_OF_OTHERS: [&str; 9] = [
     // helm
     "--set",
     "--take-ownership",
+    "--values",
     "--wait",
     // the API server
     "--emulated-version",

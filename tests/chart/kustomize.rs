@@ -40,7 +40,10 @@ fn the_overlays_of_the_page_do_what_it_says() {
     let overlay: String = page.split("```yaml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
     fs::create_dir_all(repository("target")).unwrap();
     let folder = tempfile::tempdir_in(repository("target")).unwrap();
-    let overlay = overlay.replace("../amigo-operator/", "../../").replace("REGISTRY/REPOSITORY", "a.example/b").replace("TAG", "v2");
+    let overlay = overlay
+        .replace("../amigo-operator/", "../../")
+        .replace("REGISTRY/REPOSITORY", "a.example/b")
+        .replace("TAG", "v2");
     fs::write(folder.path().join("kustomization.yaml"), overlay).unwrap();
     let image = "{namespaceOverride: tools, image: {registry: a.example, repository: b, tag: v2}}";
     assert_eq!(build(folder.path()), comparable(Helm::four().objects(image)));

@@ -1,9 +1,11 @@
 //! What the chart renders.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::helm::{Helm, profile};
-use crate::{NAMESPACE, chart, has, identity, only, profiles};
+use crate::{NAMESPACE, chart, has, identity, only, profiles, repository};
 
 /// What the API server takes for the truth about a Pod's image.
 const IMAGE: &str = "/spec/template/spec/containers/0/image";
@@ -137,6 +139,17 @@ fn a_token_is_mounted_where_it_is_needed_only() {
     let bindings = objects.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("RoleBinding"));
     for binding in bindings {
         assert_eq!(binding["subjects"][0]["name"], "other", "{}", identity(binding));
+    }
+}
+
+/// Values as the how-to page gives them are values that the chart takes.
+#[test]
+fn the_values_of_the_page_are_taken() {
+    let page = fs::read_to_string(repository("docs/how-to/install-helm.md")).unwrap();
+    let blocks: Vec<&str> = page.split("```yaml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
+    assert!(blocks.len() >= 5, "{blocks:?}");
+    for values in blocks {
+        assert!(has(&Helm::four().objects(values), "Deployment"), "{values}");
     }
 }
 
