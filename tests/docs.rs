@@ -25,7 +25,7 @@ const QUESTIONS: [&str; 5] =
 const NO_METRICS: [&str; 3] = ["amigo_", "amigo_demo", "amigo_operator"];
 
 /// Flags of other programs that stand alone in a text.
-const FLAGS_OF_OTHERS: [&str; 9] = [
+const FLAGS_OF_OTHERS: [&str; 10] = [
     // kubectl
     "--force-conflicts",
     "--server-side",
