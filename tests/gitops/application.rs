@@ -43,6 +43,7 @@ pub struct ApplicationSource {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct HelmSource {
     pub release_name: String,
+    pub values_object: serde_json::Value,
 }
 
 #[derive(Deserialize)]

@@ -79,6 +79,10 @@ fn what_is_for_flux_fits_the_types_of_flux() {
         assert!(is_ours(object) || known.contains(&object["kind"].as_str().unwrap()), "{file}: {}", object["kind"]);
         let kept = object["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/prune"] == "disabled";
         assert!(object["spec"]["deletionPolicy"] != "Deprecate" || kept, "{file}");
+        assert!(
+            object["kind"] != "Namespace" || kept,
+            "{file}: it takes along what is in it, the protected objects too"
+        );
     }
 }
 
