@@ -198,9 +198,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_at_rest_is_quiet_and_every_end_has_a_name_of_its_own() {
+    fn what_is_at_rest_is_quiet_what_failed_is_an_error_and_every_end_has_a_name_of_its_own() {
         let quiet: Vec<_> = End::ALL.into_iter().filter(|end| end.level() > Level::INFO).collect();
         assert_eq!(quiet, [End::Unchanged, End::Overtaken]);
+        let errors: Vec<_> = End::ALL.into_iter().filter(|end| end.is_error()).collect();
+        assert_eq!(errors, [End::Failed, End::Panicked]);
         let names: std::collections::BTreeSet<_> = End::ALL.into_iter().map(End::as_str).collect();
         assert_eq!(names.len(), End::ALL.len());
     }
