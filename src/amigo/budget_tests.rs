@@ -426,7 +426,7 @@ async fn an_estimate_goes_by_whole_rounds() {
     let now = now + seconds(20);
     let expected = [40, 50, 60, 100, 110, 120, 160, 170];
     let found: Vec<_> =
-        (0..8).map(|n| estimate(&mut limiter, &format!("waiter{n}"), Class::Rewrite, now).unwrap()).collect();
+        (0..8).map(|n| estimate(&mut limiter, &format!("waiter{n}"), Class::Rewrite, now).expect("it waits")).collect();
     assert_eq!(found, expected);
 }
 

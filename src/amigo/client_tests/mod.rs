@@ -50,14 +50,22 @@ impl std::fmt::Debug for Fake {
 
 impl Fake {
     fn answer(&self, request: &http::Request<Bytes>) -> Reply {
-        let uri = request.uri().path_and_query().unwrap().as_str();
+        let uri = request.uri().path_and_query().expect("every call has a path").as_str();
         let sent = Sent {
-            line: format!("{} {}", request.method(), uri.strip_prefix("/v1/acme").unwrap()),
-            token: request.headers().get("authorization").map_or("", |v| v.to_str().unwrap()).to_owned(),
+            line: format!(
+                "{} {}",
+                request.method(),
+                uri.strip_prefix("/v1/acme").expect("every call is for the organization")
+            ),
+            token: request
+                .headers()
+                .get("authorization")
+                .map_or("", |v| v.to_str().expect("a token is ASCII"))
+                .to_owned(),
             body: serde_json::from_slice(request.body()).unwrap_or_default(),
             at: self.started.elapsed(),
         };
-        let mut all = self.sent.lock().unwrap();
+        let mut all = self.sent.lock().expect("no script has panicked");
         let before = all.iter().filter(|other| other.line == sent.line).count();
         let reply = (self.script)(&sent, before);
         let signs_in = sent.line == SIGN_IN;
@@ -68,7 +76,7 @@ impl Fake {
     }
 
     fn minutes(&self) -> i64 {
-        i64::try_from(self.started.elapsed().as_secs() / 60).unwrap()
+        i64::try_from(self.started.elapsed().as_secs() / 60).expect("no test takes so long")
     }
 }
 
@@ -88,7 +96,10 @@ impl Transport for Fake {
                     (204, String::new())
                 }
             };
-            Ok(http::Response::builder().status(status).body(Bytes::from(body)).unwrap())
+            Ok(http::Response::builder()
+                .status(status)
+                .body(Bytes::from(body))
+                .expect("the script gives a valid status"))
         })
     }
 }
@@ -96,7 +107,7 @@ impl Transport for Fake {
 const SIGN_IN: &str = "POST /user/signin_with_api_key";
 
 fn at_minute(minute: i64) -> Timestamp {
-    Timestamp::from_second(minute * 60).unwrap()
+    Timestamp::from_second(minute * 60).expect("a minute within the times that there are")
 }
 
 struct World {
@@ -121,9 +132,10 @@ impl World {
     }
 
     fn client_with(&self, key: &str, revision: Revision) -> Client {
-        let endpoint = Endpoint::parse("https://api.amigo.ai").unwrap();
+        let endpoint = Endpoint::parse("https://api.amigo.ai").expect("the service's own endpoint");
         let account = self.amigo.account(&endpoint, "acme");
-        let credentials = Credentials::new(SecretString::from(key), "key-id".into(), "user".into()).unwrap();
+        let credentials = Credentials::new(SecretString::from(key), "key-id".into(), "user".into())
+            .expect("credentials that can be sent");
         let options = ClientOptions { revision, mongo_cluster: None, budget_percent: 100, detected: None };
         self.amigo.client(&account, credentials, options)
     }
@@ -133,7 +145,7 @@ impl World {
     }
 
     fn sent(&self) -> Vec<Sent> {
-        self.fake.sent.lock().unwrap().clone()
+        self.fake.sent.lock().expect("no script has panicked").clone()
     }
 
     /// How many requests began with this.
@@ -169,13 +181,14 @@ fn page(key: &str, entries: &[Value], next: Option<usize>) -> Reply {
 fn by_ids(line: &str, known: usize) -> Option<Reply> {
     let query = line.strip_prefix("GET /tool/?")?;
     let ids = query.split('&').filter_map(|pair| pair.strip_prefix("id="));
-    let numbers = ids.map(|id| usize::from_str_radix(id, 16).unwrap()).filter(|n| *n < known);
+    let numbers =
+        ids.map(|id| usize::from_str_radix(id, 16).expect("an id in hexadecimal digits")).filter(|n| *n < known);
     Some(page("tools", &numbers.map(tool).collect::<Vec<_>>(), None))
 }
 
 fn number_of(query: &str, name: &str) -> usize {
     let value = query.split(['?', '&']).find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-    value.map_or(0, |value| value.parse().unwrap())
+    value.map_or(0, |value| value.parse().expect("a number in the query"))
 }
 
 fn a_publish() -> PublishRequest {
